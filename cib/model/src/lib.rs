@@ -1,0 +1,1 @@
+//! The typed view of a CIB: options, nvpair blocks, rules, dates, scores, operation history.

@@ -1,0 +1,1 @@
+//! The CIB grammar as data: validation with positions, version ladder, upgrade steps.

@@ -1,0 +1,175 @@
+//! Text to tree.
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+
+use crate::tree::{Doc, Kind, Node, NodeId};
+
+/// Deeper documents are refused: nobody nests a CIB like that, and walks may recurse.
+const DEPTH_MAX: usize = 200;
+/// Larger documents are refused: offsets are kept in 32 bits.
+const BYTES_MAX: usize = 1 << 30;
+
+/// Line and column of a place in the source, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+}
+
+/// Why a text is not XML that this project takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {}, column {}: {reason}", position.line, position.column)]
+pub struct ParseError {
+    /// Where it stopped being XML.
+    pub position: Position,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+impl Doc {
+    /// Reads a document. White space between elements is dropped, comments and other text are kept.
+    ///
+    /// # Errors
+    /// If the text is not well-formed, has a document type (so there are no entities beyond XML's
+    /// five), nests deeper than 200 elements, or is over 1 GiB.
+    pub fn parse(source: &str) -> Result<Doc, ParseError> {
+        let mut doc = Doc::default();
+        doc.lines.push(0);
+        doc.lines.extend(
+            source.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1),
+        );
+        match parse_into(&mut doc, source) {
+            Ok(()) => Ok(doc),
+            Err((offset, reason)) => {
+                Err(ParseError { position: position(&doc.lines, offset), reason })
+            }
+        }
+    }
+}
+
+impl Node<'_> {
+    /// Where the element stood in the text that it was parsed from.
+    pub fn position(self) -> Option<Position> {
+        let offset = self.doc().offset(self.id())?;
+        Some(position(&self.doc().lines, offset as usize))
+    }
+}
+
+fn position(lines: &[u32], offset: usize) -> Position {
+    let line = lines.partition_point(|start| *start as usize <= offset).max(1);
+    let start = lines.get(line - 1).map_or(0, |s| *s as usize);
+    Position { line, column: offset.saturating_sub(start) + 1 }
+}
+
+type Failure = (usize, String);
+
+fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
+    if source.len() > BYTES_MAX {
+        return Err((0, format!("the document is over {BYTES_MAX} bytes")));
+    }
+    let mut reader = Reader::from_str(source);
+    let mut open: Vec<NodeId> = Vec::new();
+    let mut text = String::new();
+    loop {
+        let offset = reader.buffer_position() as usize;
+        let event =
+            reader.read_event().map_err(|e| (reader.error_position() as usize, e.to_string()))?;
+        let fail = |reason: String| (offset, reason);
+        match event {
+            Event::Text(t) => text.push_str(&t.xml10_content()),
+            Event::CData(t) => text.push_str(&t.xml10_content()),
+            Event::GeneralRef(r) => {
+                let c = match r.resolve_char_ref().map_err(|e| fail(e.to_string()))? {
+                    Some(c) => c,
+                    None => predefined(&r)
+                        .ok_or_else(|| fail(format!("unknown entity &{};", r.xml10_content())))?,
+                };
+                text.push(c);
+            }
+            other => {
+                flush_text(doc, &open, &mut text).map_err(fail)?;
+                match other {
+                    Event::Start(start) => {
+                        let id = element(doc, &open, &start, offset)?;
+                        if open.len() >= DEPTH_MAX {
+                            return Err(fail(format!("elements nest deeper than {DEPTH_MAX}")));
+                        }
+                        open.push(id);
+                    }
+                    Event::Empty(start) => {
+                        element(doc, &open, &start, offset)?;
+                    }
+                    Event::End(_) => {
+                        open.pop();
+                    }
+                    Event::Comment(c) => {
+                        if let Some(parent) = open.last() {
+                            doc.append_comment(*parent, &c.xml10_content());
+                        }
+                    }
+                    Event::DocType(_) => {
+                        return Err(fail("a document type is not accepted".into()));
+                    }
+                    Event::Eof => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+    if let Some(id) = open.last() {
+        return Err((source.len(), format!("element <{}> is not closed", doc.node(*id).name())));
+    }
+    if doc.arena_len() == 0 {
+        return Err((0, "there is no element in it".into()));
+    }
+    Ok(())
+}
+
+fn predefined(name: &str) -> Option<char> {
+    Some(match name {
+        "lt" => '<',
+        "gt" => '>',
+        "amp" => '&',
+        "quot" => '"',
+        "apos" => '\'',
+        _ => return None,
+    })
+}
+
+fn flush_text(doc: &mut Doc, open: &[NodeId], text: &mut String) -> Result<(), String> {
+    if !text.trim().is_empty() {
+        let Some(parent) = open.last() else {
+            return Err("text outside of the root element".into());
+        };
+        doc.append_text(*parent, text);
+    }
+    text.clear();
+    Ok(())
+}
+
+fn element(
+    doc: &mut Doc,
+    open: &[NodeId],
+    start: &BytesStart<'_>,
+    offset: usize,
+) -> Result<NodeId, Failure> {
+    if open.is_empty() && doc.arena_len() > 0 {
+        return Err((offset, "a second root element".into()));
+    }
+    let id = doc.new_node(Kind::Element, start.name().0, "");
+    doc.set_offset(id, offset as u32);
+    if let Some(parent) = open.last() {
+        doc.attach(*parent, id, None);
+    }
+    for attr in start.attributes() {
+        let attr = attr.map_err(|e| (offset, e.to_string()))?;
+        let value = attr
+            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
+            .map_err(|e| (offset, e.to_string()))?;
+        doc.push_attr(id, attr.key.0, &value);
+    }
+    Ok(id)
+}

@@ -1,0 +1,469 @@
+//! The arena.
+
+use rustc_hash::FxHashMap;
+
+const NONE: u32 = u32::MAX;
+
+/// A node of one [`Doc`]; meaningless in another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    /// A dense number, for side tables that are indexed by node.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An element with attributes and children.
+    Element,
+    /// Character data (already unescaped).
+    Text,
+    /// A comment.
+    Comment,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NodeData {
+    kind: Kind,
+    /// Interned name of an element.
+    name: u32,
+    /// Content of a text or comment.
+    text: Span,
+    parent: u32,
+    first_child: u32,
+    last_child: u32,
+    prev: u32,
+    next: u32,
+    first_attr: u32,
+    last_attr: u32,
+    /// Byte offset in the source, `NONE` for nodes that were not parsed.
+    offset: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AttrData {
+    name: u32,
+    value: Span,
+    next: u32,
+}
+
+/// An XML document with exactly one root element.
+#[derive(Clone, Debug, Default)]
+pub struct Doc {
+    nodes: Vec<NodeData>,
+    attrs: Vec<AttrData>,
+    text: String,
+    names: Vec<Box<str>>,
+    name_index: FxHashMap<Box<str>, u32>,
+    /// Offsets of line starts in the source, for positions in messages.
+    pub(crate) lines: Vec<u32>,
+}
+
+impl Doc {
+    /// A document whose root is an empty element called `root`.
+    pub fn new(root: &str) -> Doc {
+        let mut doc = Doc::default();
+        doc.new_node(Kind::Element, root, "");
+        doc
+    }
+
+    /// The root element.
+    pub fn root_id(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// A cursor on the root element.
+    pub fn root(&self) -> Node<'_> {
+        self.node(self.root_id())
+    }
+
+    /// A cursor on `id`.
+    pub fn node(&self, id: NodeId) -> Node<'_> {
+        assert!((id.0 as usize) < self.nodes.len(), "a node id of another document");
+        Node { doc: self, id }
+    }
+
+    /// How many nodes the arena holds, detached ones included: one past the largest index.
+    pub fn arena_len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn intern(&mut self, name: &str) -> u32 {
+        if let Some(ix) = self.name_index.get(name) {
+            return *ix;
+        }
+        let ix = self.names.len() as u32;
+        self.names.push(name.into());
+        self.name_index.insert(name.into(), ix);
+        ix
+    }
+
+    fn store(&mut self, text: &str) -> Span {
+        let start = self.text.len() as u32;
+        self.text.push_str(text);
+        Span { start, len: text.len() as u32 }
+    }
+
+    fn slice(&self, span: Span) -> &str {
+        &self.text[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    pub(crate) fn new_node(&mut self, kind: Kind, name: &str, text: &str) -> NodeId {
+        let name = if kind == Kind::Element { self.intern(name) } else { NONE };
+        let text = self.store(text);
+        let id = self.nodes.len() as u32;
+        self.nodes.push(NodeData {
+            kind,
+            name,
+            text,
+            parent: NONE,
+            first_child: NONE,
+            last_child: NONE,
+            prev: NONE,
+            next: NONE,
+            first_attr: NONE,
+            last_attr: NONE,
+            offset: NONE,
+        });
+        NodeId(id)
+    }
+
+    pub(crate) fn set_offset(&mut self, id: NodeId, offset: u32) {
+        self.nodes[id.index()].offset = offset;
+    }
+
+    pub(crate) fn offset(&self, id: NodeId) -> Option<u32> {
+        Some(self.nodes[id.index()].offset).filter(|o| *o != NONE)
+    }
+
+    /// Appends an attribute without looking whether it is there already.
+    pub(crate) fn push_attr(&mut self, id: NodeId, name: &str, value: &str) {
+        let name = self.intern(name);
+        let value = self.store(value);
+        let ix = self.attrs.len() as u32;
+        self.attrs.push(AttrData { name, value, next: NONE });
+        let node = &mut self.nodes[id.index()];
+        if node.last_attr == NONE {
+            node.first_attr = ix;
+        } else {
+            self.attrs[node.last_attr as usize].next = ix;
+        }
+        self.nodes[id.index()].last_attr = ix;
+    }
+
+    fn find_attr(&self, id: NodeId, name: &str) -> Option<u32> {
+        let mut at = self.nodes[id.index()].first_attr;
+        while at != NONE {
+            let attr = &self.attrs[at as usize];
+            if &*self.names[attr.name as usize] == name {
+                return Some(at);
+            }
+            at = attr.next;
+        }
+        None
+    }
+
+    /// Sets attribute `name` of `id`: in place if it is there, at the end otherwise.
+    pub fn set_attr(&mut self, id: NodeId, name: &str, value: &str) {
+        match self.find_attr(id, name) {
+            Some(at) => {
+                if self.slice(self.attrs[at as usize].value) != value {
+                    let value = self.store(value);
+                    self.attrs[at as usize].value = value;
+                }
+            }
+            None => self.push_attr(id, name, value),
+        }
+    }
+
+    /// Removes attribute `name` of `id`; says whether it was there.
+    pub fn remove_attr(&mut self, id: NodeId, name: &str) -> bool {
+        let Some(at) = self.find_attr(id, name) else { return false };
+        let next = self.attrs[at as usize].next;
+        let first = self.nodes[id.index()].first_attr;
+        let mut prev = NONE;
+        let mut walk = first;
+        while walk != at {
+            prev = walk;
+            walk = self.attrs[walk as usize].next;
+        }
+        if prev == NONE {
+            self.nodes[id.index()].first_attr = next;
+        } else {
+            self.attrs[prev as usize].next = next;
+        }
+        if next == NONE {
+            self.nodes[id.index()].last_attr = prev;
+        }
+        true
+    }
+
+    /// Makes a new last child element of `parent`.
+    pub fn append_element(&mut self, parent: NodeId, name: &str) -> NodeId {
+        let id = self.new_node(Kind::Element, name, "");
+        self.attach(parent, id, None);
+        id
+    }
+
+    /// Makes a new last child of `parent` that is character data.
+    pub fn append_text(&mut self, parent: NodeId, text: &str) -> NodeId {
+        let id = self.new_node(Kind::Text, "", text);
+        self.attach(parent, id, None);
+        id
+    }
+
+    /// Makes a new last child of `parent` that is a comment.
+    pub fn append_comment(&mut self, parent: NodeId, text: &str) -> NodeId {
+        let id = self.new_node(Kind::Comment, "", text);
+        self.attach(parent, id, None);
+        id
+    }
+
+    /// Puts the detached node `id` under `parent`, before the child `before` or last.
+    pub fn attach(&mut self, parent: NodeId, id: NodeId, before: Option<NodeId>) {
+        assert_eq!(self.nodes[id.index()].parent, NONE, "attach takes a detached node");
+        assert_ne!(parent, id, "a node is not its own child");
+        let (prev, next) = match before {
+            Some(before) => {
+                assert_eq!(self.nodes[before.index()].parent, parent.0, "not a child of parent");
+                (self.nodes[before.index()].prev, before.0)
+            }
+            None => (self.nodes[parent.index()].last_child, NONE),
+        };
+        let node = &mut self.nodes[id.index()];
+        (node.parent, node.prev, node.next) = (parent.0, prev, next);
+        if prev == NONE {
+            self.nodes[parent.index()].first_child = id.0;
+        } else {
+            self.nodes[prev as usize].next = id.0;
+        }
+        if next == NONE {
+            self.nodes[parent.index()].last_child = id.0;
+        } else {
+            self.nodes[next as usize].prev = id.0;
+        }
+    }
+
+    /// Takes `id` with all below it out of its parent; it can be attached elsewhere.
+    pub fn detach(&mut self, id: NodeId) {
+        let NodeData { parent, prev, next, .. } = self.nodes[id.index()];
+        if parent == NONE {
+            return;
+        }
+        if prev == NONE {
+            self.nodes[parent as usize].first_child = next;
+        } else {
+            self.nodes[prev as usize].next = next;
+        }
+        if next == NONE {
+            self.nodes[parent as usize].last_child = prev;
+        } else {
+            self.nodes[next as usize].prev = prev;
+        }
+        let node = &mut self.nodes[id.index()];
+        (node.parent, node.prev, node.next) = (NONE, NONE, NONE);
+    }
+
+    /// Copies `source` (of this or another document) with all below it; the copy is detached.
+    pub fn copy_detached(&mut self, source: Node<'_>) -> NodeId {
+        let id = match source.kind() {
+            Kind::Element => self.new_node(Kind::Element, source.name(), ""),
+            kind => self.new_node(kind, "", source.text()),
+        };
+        for (name, value) in source.attrs() {
+            self.push_attr(id, name, value);
+        }
+        for child in source.all_children() {
+            let copy = self.copy_detached(child);
+            self.attach(id, copy, None);
+        }
+        id
+    }
+
+    /// Copies `source` (of another document) to the end of `parent`'s children.
+    pub fn append_copy(&mut self, parent: NodeId, source: Node<'_>) -> NodeId {
+        let id = self.copy_detached(source);
+        self.attach(parent, id, None);
+        id
+    }
+
+    /// A new document whose root is a copy of `source`. Also how a much edited document gets rid of
+    /// what it no longer uses.
+    pub fn from_node(source: Node<'_>) -> Doc {
+        let mut doc = Doc::default();
+        doc.copy_detached(source);
+        doc
+    }
+}
+
+/// A borrowed cursor on one node: cheap to copy.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    doc: &'a Doc,
+    id: NodeId,
+}
+
+impl<'a> Node<'a> {
+    fn data(self) -> &'a NodeData {
+        &self.doc.nodes[self.id.index()]
+    }
+
+    fn at(self, ix: u32) -> Option<Node<'a>> {
+        (ix != NONE).then_some(Node { doc: self.doc, id: NodeId(ix) })
+    }
+
+    /// The node's id, for changing the document later.
+    pub fn id(self) -> NodeId {
+        self.id
+    }
+
+    /// The document it belongs to.
+    pub fn doc(self) -> &'a Doc {
+        self.doc
+    }
+
+    /// Element, text or comment.
+    pub fn kind(self) -> Kind {
+        self.data().kind
+    }
+
+    /// Whether this is an element.
+    pub fn is_element(self) -> bool {
+        self.kind() == Kind::Element
+    }
+
+    /// The element's name, empty for text and comments.
+    pub fn name(self) -> &'a str {
+        match self.data().name {
+            NONE => "",
+            ix => &self.doc.names[ix as usize],
+        }
+    }
+
+    /// The content of a text or comment node, empty for elements.
+    pub fn text(self) -> &'a str {
+        self.doc.slice(self.data().text)
+    }
+
+    /// The value of attribute `name`.
+    pub fn attr(self, name: &str) -> Option<&'a str> {
+        let at = self.doc.find_attr(self.id, name)?;
+        Some(self.doc.slice(self.doc.attrs[at as usize].value))
+    }
+
+    /// Attributes as (name, value), in the order in which they were made.
+    pub fn attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let doc = self.doc;
+        let mut at = self.data().first_attr;
+        std::iter::from_fn(move || {
+            let attr = doc.attrs.get(at as usize)?;
+            at = attr.next;
+            Some((&*doc.names[attr.name as usize], doc.slice(attr.value)))
+        })
+    }
+
+    /// The element above, `None` for the root and detached nodes.
+    pub fn parent(self) -> Option<Node<'a>> {
+        self.at(self.data().parent)
+    }
+
+    /// The following sibling of any kind.
+    pub fn next_sibling(self) -> Option<Node<'a>> {
+        self.at(self.data().next)
+    }
+
+    /// The preceding sibling of any kind.
+    pub fn prev_sibling(self) -> Option<Node<'a>> {
+        self.at(self.data().prev)
+    }
+
+    /// Child elements.
+    pub fn children(self) -> Children<'a> {
+        Children { next: self.at(self.data().first_child), elements_only: true }
+    }
+
+    /// Children of every kind.
+    pub fn all_children(self) -> Children<'a> {
+        Children { next: self.at(self.data().first_child), elements_only: false }
+    }
+
+    /// Child elements called `name`.
+    pub fn children_named(self, name: &str) -> impl Iterator<Item = Node<'a>> {
+        self.children().filter(move |c| c.name() == name)
+    }
+
+    /// The first child element called `name`.
+    pub fn child(self, name: &str) -> Option<Node<'a>> {
+        self.children().find(|c| c.name() == name)
+    }
+
+    /// This node and all below it, in document order, every kind.
+    pub fn descendants(self) -> impl Iterator<Item = Node<'a>> {
+        let top = self.id;
+        let mut next = Some(self);
+        std::iter::from_fn(move || {
+            let node = next?;
+            next = node.at(node.data().first_child).or_else(|| {
+                let mut up = node;
+                loop {
+                    if up.id == top {
+                        return None;
+                    }
+                    if let Some(sibling) = up.next_sibling() {
+                        return Some(sibling);
+                    }
+                    up = up.parent()?;
+                }
+            });
+            Some(node)
+        })
+    }
+
+    /// The element with this `id` attribute, at or below this node.
+    pub fn find_id(self, id: &str) -> Option<Node<'a>> {
+        self.descendants().find(|n| n.attr("id") == Some(id))
+    }
+}
+
+impl PartialEq for Node<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.doc, other.doc) && self.id == other.id
+    }
+}
+
+impl std::fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{} {}>", self.name(), self.attr("id").unwrap_or(""))
+    }
+}
+
+/// Iterator over a node's children.
+#[derive(Clone)]
+pub struct Children<'a> {
+    next: Option<Node<'a>>,
+    elements_only: bool,
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = Node<'a>;
+
+    fn next(&mut self) -> Option<Node<'a>> {
+        while let Some(node) = self.next {
+            self.next = node.next_sibling();
+            if !self.elements_only || node.is_element() {
+                return Some(node);
+            }
+        }
+        None
+    }
+}

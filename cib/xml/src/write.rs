@@ -1,0 +1,110 @@
+//! Tree to text.
+
+use crate::tree::{Kind, Node};
+
+/// How a document is laid out as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// All on one line, nothing between elements.
+    Compact,
+    /// Two blanks of indentation a level, an element a line, a line break at the end.
+    Pretty,
+}
+
+impl Node<'_> {
+    /// This node with all below it as XML text, without a declaration.
+    pub fn to_xml(self, style: Style) -> String {
+        let mut out = String::new();
+        write_node(self, style, 0, &mut out);
+        out
+    }
+}
+
+fn write_node(node: Node<'_>, style: Style, depth: usize, out: &mut String) {
+    let pretty = style == Style::Pretty;
+    if pretty {
+        out.extend(std::iter::repeat_n("  ", depth));
+    }
+    match node.kind() {
+        Kind::Text => escape(node.text(), false, out),
+        Kind::Comment => {
+            out.push_str("<!--");
+            out.push_str(node.text());
+            out.push_str("-->");
+        }
+        Kind::Element => {
+            out.push('<');
+            out.push_str(node.name());
+            for (name, value) in node.attrs() {
+                out.push(' ');
+                out.push_str(name);
+                out.push_str("=\"");
+                escape(value, true, out);
+                out.push('"');
+            }
+            write_content(node, style, depth, out);
+        }
+    }
+    if pretty {
+        out.push('\n');
+    }
+}
+
+fn write_content(node: Node<'_>, style: Style, depth: usize, out: &mut String) {
+    let mut children = node.all_children().peekable();
+    if children.peek().is_none() {
+        out.push_str("/>");
+        return;
+    }
+    out.push('>');
+    // Character data must not gain white space: an element with text is written on one line.
+    let mixed = node.all_children().any(|c| c.kind() == Kind::Text);
+    if mixed || style == Style::Compact {
+        children.for_each(|c| write_node(c, Style::Compact, 0, out));
+    } else {
+        out.push('\n');
+        children.for_each(|c| write_node(c, style, depth + 1, out));
+        out.extend(std::iter::repeat_n("  ", depth));
+    }
+    out.push_str("</");
+    out.push_str(node.name());
+    out.push('>');
+}
+
+fn escape(text: &str, in_attribute: bool, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' if in_attribute => out.push_str("&quot;"),
+            '\n' if in_attribute => out.push_str("&#10;"),
+            '\t' if in_attribute => out.push_str("&#9;"),
+            '\r' => out.push_str("&#13;"),
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Style;
+    use crate::Doc;
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        let text = "<cib epoch=\"1\"><a id=\"x &lt; y\"/><!-- why --><b>some &amp; text</b></cib>";
+        let doc = Doc::parse(text).unwrap();
+        assert_eq!(doc.root().to_xml(Style::Compact), text);
+    }
+
+    #[test]
+    fn bad_input_names_the_place() {
+        let error = Doc::parse("<cib>\n  <a>\n</cib>").unwrap_err();
+        assert_eq!(error.position.line, 3, "{error}");
+        for bad in ["", "<a/><b/>", "<!DOCTYPE x [<!ENTITY e 'x'>]><a>&e;</a>", "<a b='1' b='2'/>"]
+        {
+            assert!(Doc::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Hosts on one machine: namespaces, bridges, power through an embedded BMC.

@@ -1,0 +1,1 @@
+//! Pacemaker's and Corosync's tools under their own names.

@@ -1,0 +1,1 @@
+//! The operator's verbs: systole cluster, status, resource, constraint, stonith, node, property, cib.

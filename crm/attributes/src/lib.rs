@@ -1,0 +1,1 @@
+//! The replicated node attributes, as a pure machine.

@@ -1,0 +1,1 @@
+//! DC election, join, transition execution and fail counts, as a pure machine.

@@ -1,0 +1,1 @@
+//! Operation queues and recurring operations of one node, as a pure machine.

@@ -1,0 +1,1 @@
+//! Fence devices, levels, delays, retries and history, as a pure machine.

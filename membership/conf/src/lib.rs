@@ -1,0 +1,1 @@
+//! corosync.conf: reader with positions, typed settings, cmap view.

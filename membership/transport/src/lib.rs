@@ -1,0 +1,1 @@
+//! The driver of the ring: sockets, its own real-time thread, timers.

@@ -1,0 +1,1 @@
+//! The native OCF agents: vip, container, dummy, stateful.

@@ -1,0 +1,1 @@
+//! Links, addresses, bridges and veth pairs through rtnetlink, synchronously.

@@ -1,0 +1,1 @@
+//! Benchmarks and figures as commands anyone can run.

@@ -1,0 +1,1 @@
+//! The lab: hosts, faults and clients for end-to-end tests.

@@ -1,0 +1,1 @@
+//! Whole-cluster simulation under a seeded clock and network, with invariant checkers.
