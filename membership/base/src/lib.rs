@@ -63,6 +63,12 @@ pub struct View {
     pub members: Vec<NodeId>,
     /// Whether this partition may act (see the `membership-quorum` crate).
     pub quorate: bool,
+    /// The members that came here together with the local node from the view before, ascending;
+    /// always contains the local node. They have delivered the same messages as the local node up
+    /// to here. A member that is not in this list is new, or came another way (it was cut off, or
+    /// restarted), even if it was a member of the view before: its state must be compared.
+    #[serde(default)]
+    pub came_with_us: Vec<NodeId>,
 }
 
 /// A message as the ring hands it up: every member of a view gets the same ones in the same order.
