@@ -1,0 +1,216 @@
+use super::*;
+
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1_000_000)
+}
+
+fn config(text: &str) -> Configuration {
+    let xml = format!("<cib><configuration>{text}</configuration></cib>");
+    let doc = cib_xml::Doc::parse(&xml).unwrap();
+    Configuration::from_cib(doc.root())
+}
+
+fn device(id: &str, params: &str) -> String {
+    let pairs: String = params
+        .split_whitespace()
+        .filter_map(|p| p.split_once('='))
+        .map(|(n, v)| format!("<nvpair id='{id}-{n}' name='{n}' value='{v}'/>"))
+        .collect();
+    format!(
+        "<primitive id='{id}' class='stonith' type='fence_x'>\
+         <instance_attributes id='{id}-p'>{pairs}</instance_attributes></primitive>"
+    )
+}
+
+/// A cluster of fencers whose messages are delivered at once; agents answer by a closure.
+struct Bench {
+    fencers: Vec<Fencer>,
+    now: u64,
+    log: Vec<String>,
+    ended: Vec<(Vec<u64>, Record)>,
+}
+
+impl Bench {
+    fn new(names: &[&str], config: &Configuration) -> Bench {
+        let members: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut fencers = Vec::new();
+        for name in names {
+            let mut fencer = Fencer::new(name, 7);
+            fencer.handle(at(0), Input::View(members.clone()));
+            fencer.handle(at(0), Input::Configure(config.clone()));
+            fencers.push(fencer);
+        }
+        Bench { fencers, now: 0, log: Vec::new(), ended: Vec::new() }
+    }
+
+    fn request(&mut self, target: &str, action: &str) {
+        self.fencers[0].handle(
+            at(self.now),
+            Input::Request {
+                ticket: 1,
+                target: target.into(),
+                action: action.into(),
+                client: "test".into(),
+                timeout_ms: 1000,
+            },
+        );
+    }
+
+    /// Runs until nothing happens any more; `agent` gets (executor, options) for each run.
+    fn settle(&mut self, mut agent: impl FnMut(&str, &str) -> Result<String, String>) {
+        for _ in 0..1000 {
+            let mut effects = Vec::new();
+            for (ix, fencer) in self.fencers.iter_mut().enumerate() {
+                effects.extend(std::iter::from_fn(|| fencer.poll_effect()).map(|e| (ix, e)));
+            }
+            // Messages are quicker than agents.
+            effects.sort_by_key(|(_, e)| matches!(e, Effect::Run { .. }));
+            let busy = !effects.is_empty();
+            for (ix, effect) in effects {
+                self.carry_out(ix, effect, &mut agent);
+            }
+            if busy {
+                continue;
+            }
+            let Some(due) = self.fencers.iter().filter_map(Fencer::poll_timeout).min() else {
+                return;
+            };
+            self.now = self.now.max(due.as_millis());
+            self.fencers.iter_mut().for_each(|f| f.handle_timeout(at(self.now)));
+        }
+        panic!("it does not come to rest: {:?}", self.log);
+    }
+
+    fn carry_out(
+        &mut self,
+        ix: usize,
+        effect: Effect,
+        agent: &mut impl FnMut(&str, &str) -> Result<String, String>,
+    ) {
+        let name = self.fencers[ix].local.clone();
+        match effect {
+            Effect::Broadcast(message) => {
+                for fencer in &mut self.fencers {
+                    fencer.handle(at(self.now), Input::Delivered(name.clone(), message.clone()));
+                }
+            }
+            Effect::Run { run, options, .. } => {
+                let words: Vec<String> = options
+                    .iter()
+                    .filter(|o| o.0 != "nodename")
+                    .map(|o| format!("{}={}", o.0, o.1))
+                    .collect();
+                let line = words.join(" ");
+                let result = agent(&name, &line);
+                self.log.push(format!("{name}: {line}"));
+                self.fencers[ix].handle(at(self.now), Input::Finished { run, result });
+            }
+            Effect::Ended { tickets, record } => {
+                if ix == 0 {
+                    self.ended.push((tickets, record));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_host_map_names_the_port_and_all_members_keep_the_history() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_map=n3:7")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    bench.request("n3", "reboot");
+    bench.settle(|_, _| Ok(String::new()));
+    assert_eq!(bench.log, ["n1: action=reboot plug=7 port=7"]);
+    assert_eq!(bench.ended.len(), 1);
+    assert_eq!(bench.ended[0].0, [1]);
+    assert_eq!(bench.ended[0].1.state, State::Done);
+    assert_eq!(bench.fencers[1].history().count(), 1);
+}
+
+#[test]
+fn a_failure_is_retried_here_and_then_by_the_others_and_ends_in_words() {
+    let config =
+        config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n3 ip=x")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    bench.request("n3", "off");
+    bench.settle(|_, _| Err("no route to the BMC".into()));
+    let who: Vec<&str> = bench.log.iter().map(|l| &l[..2]).collect();
+    assert_eq!(who, ["n1", "n1", "n2"]);
+    let State::Failed(why) = &bench.ended[0].1.state else { panic!("{:?}", bench.ended) };
+    assert!(why.contains("no route to the BMC"), "{why}");
+}
+
+#[test]
+fn without_a_device_it_fails_at_once_and_says_what_to_do() {
+    let mut bench = Bench::new(&["n1", "n2"], &config(""));
+    bench.request("n3", "reboot");
+    bench.settle(|_, _| unreachable!("there is no agent to run"));
+    let State::Failed(why) = &bench.ended[0].1.state else { panic!("{:?}", bench.ended) };
+    assert!(why.contains("pcmk_host_list"), "{why}");
+}
+
+#[test]
+fn two_devices_of_a_level_are_both_off_before_one_is_on() {
+    let devices = device("a", "pcmk_host_list=n3") + &device("b", "pcmk_host_list=n3");
+    let config = config(&format!(
+        "<resources>{devices}</resources><fencing-topology>\
+         <fencing-level id='l' target='n3' index='1' devices='a,b'/></fencing-topology>"
+    ));
+    let mut bench = Bench::new(&["n1"], &config);
+    bench.request("n3", "reboot");
+    // Power that does not come back does not make the node any less fenced.
+    bench.settle(|_, line| if line.contains("=on ") { Err("stuck".into()) } else { Ok("".into()) });
+    let actions: Vec<&str> = bench.log.iter().map(|l| l[11..].split(' ').next().unwrap()).collect();
+    assert_eq!(actions, ["off", "off", "on", "on", "on", "on"]);
+    assert_eq!(bench.ended[0].1.state, State::Done);
+}
+
+#[test]
+fn a_device_that_has_to_be_asked_is_asked_once() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "ip=x")));
+    let mut bench = Bench::new(&["n1"], &config);
+    for _ in 0..2 {
+        bench.request("n3", "off");
+        bench.settle(|_, _| Ok("n2,\nn3,\n".into()));
+    }
+    assert_eq!(bench.log.iter().filter(|l| l.contains("action=list")).count(), 1);
+    assert_eq!(bench.log.iter().filter(|l| l.contains("action=off")).count(), 2);
+}
+
+#[test]
+fn a_delay_is_waited_for() {
+    let params = "pcmk_host_list=n3 pcmk_delay_base=5s";
+    let config = config(&format!("<resources>{}</resources>", device("d", params)));
+    let mut bench = Bench::new(&["n1"], &config);
+    bench.request("n3", "off");
+    bench.settle(|_, _| Ok(String::new()));
+    assert_eq!(bench.now, 5000);
+}
+
+#[test]
+fn overlapping_requests_share_one_operation() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n3")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    bench.request("n3", "off");
+    bench.fencers[1].handle(
+        at(0),
+        Input::Request {
+            ticket: 9,
+            target: "n3".into(),
+            action: "off".into(),
+            client: "other".into(),
+            timeout_ms: 1000,
+        },
+    );
+    bench.settle(|_, _| Ok(String::new()));
+    assert_eq!(bench.log.len(), 1, "{:?}", bench.log);
+}
+
+#[test]
+fn a_person_can_vouch_for_a_node() {
+    let mut bench = Bench::new(&["n1"], &config(""));
+    bench.fencers[0].handle(at(0), Input::Confirm { target: "n3".into(), client: "root".into() });
+    bench.settle(|_, _| unreachable!("there is no agent to run"));
+    assert_eq!(bench.ended[0].1.state, State::Done);
+    assert_eq!(bench.ended[0].1.device.as_deref(), Some("manual_ack"));
+}
