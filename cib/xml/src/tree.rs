@@ -2,7 +2,12 @@
 
 use rustc_hash::FxHashMap;
 
-const NONE: u32 = u32::MAX;
+use crate::journal::Journal;
+
+pub(crate) const NONE: u32 = u32::MAX;
+/// Growth that is not worth a compaction, in nodes and in bytes of text.
+const COMPACT_NODES_MIN: usize = 4096;
+const COMPACT_TEXT_MIN: usize = 1 << 20;
 
 /// A node of one [`Doc`]; meaningless in another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,46 +32,50 @@ pub enum Kind {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Span {
+pub(crate) struct Span {
     start: u32,
     len: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct NodeData {
-    kind: Kind,
+pub(crate) struct NodeData {
+    pub(crate) kind: Kind,
     /// Interned name of an element.
-    name: u32,
+    pub(crate) name: u32,
     /// Content of a text or comment.
-    text: Span,
-    parent: u32,
-    first_child: u32,
-    last_child: u32,
-    prev: u32,
-    next: u32,
-    first_attr: u32,
-    last_attr: u32,
+    pub(crate) text: Span,
+    pub(crate) parent: u32,
+    pub(crate) first_child: u32,
+    pub(crate) last_child: u32,
+    pub(crate) prev: u32,
+    pub(crate) next: u32,
+    pub(crate) first_attr: u32,
+    pub(crate) last_attr: u32,
     /// Byte offset in the source, `NONE` for nodes that were not parsed.
     offset: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct AttrData {
-    name: u32,
-    value: Span,
-    next: u32,
+pub(crate) struct AttrData {
+    pub(crate) name: u32,
+    pub(crate) value: Span,
+    pub(crate) next: u32,
 }
 
 /// An XML document with exactly one root element.
 #[derive(Clone, Debug, Default)]
 pub struct Doc {
-    nodes: Vec<NodeData>,
-    attrs: Vec<AttrData>,
-    text: String,
-    names: Vec<Box<str>>,
-    name_index: FxHashMap<Box<str>, u32>,
+    pub(crate) nodes: Vec<NodeData>,
+    pub(crate) attrs: Vec<AttrData>,
+    pub(crate) text: String,
+    pub(crate) names: Vec<Box<str>>,
+    pub(crate) name_index: FxHashMap<Box<str>, u32>,
     /// Offsets of line starts in the source, for positions in messages.
     pub(crate) lines: Vec<u32>,
+    /// What an undo needs, while a transaction is open.
+    pub(crate) journal: Option<Box<Journal>>,
+    /// Nodes and bytes of text after the last compaction.
+    base: (usize, usize),
 }
 
 impl Doc {
@@ -108,13 +117,43 @@ impl Doc {
         ix
     }
 
+    /// A node that is about to change: remembered by an open journal.
+    fn node_mut(&mut self, ix: u32) -> &mut NodeData {
+        if let Some(journal) = &mut self.journal {
+            journal.save_node(ix, self.nodes[ix as usize]);
+        }
+        &mut self.nodes[ix as usize]
+    }
+
+    /// An attribute that is about to change: remembered by an open journal.
+    fn attr_mut(&mut self, ix: u32) -> &mut AttrData {
+        if let Some(journal) = &mut self.journal {
+            journal.save_attr(ix, self.attrs[ix as usize]);
+        }
+        &mut self.attrs[ix as usize]
+    }
+
+    /// Rebuilds the arena without what edits left behind, if that is most of it. Node ids change
+    /// when it returns true. Costs nothing amortised over the edits that made the waste.
+    pub fn compact(&mut self) -> bool {
+        assert!(self.journal.is_none(), "no compaction within a transaction");
+        let (nodes, text) = self.base;
+        if self.nodes.len() <= 2 * nodes + COMPACT_NODES_MIN
+            && self.text.len() <= 2 * text + COMPACT_TEXT_MIN
+        {
+            return false;
+        }
+        *self = Doc::from_node(self.root());
+        true
+    }
+
     fn store(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
         self.text.push_str(text);
         Span { start, len: text.len() as u32 }
     }
 
-    fn slice(&self, span: Span) -> &str {
+    pub(crate) fn slice(&self, span: Span) -> &str {
         &self.text[span.start as usize..(span.start + span.len) as usize]
     }
 
@@ -152,16 +191,16 @@ impl Doc {
         let value = self.store(value);
         let ix = self.attrs.len() as u32;
         self.attrs.push(AttrData { name, value, next: NONE });
-        let node = &mut self.nodes[id.index()];
-        if node.last_attr == NONE {
+        let node = self.node_mut(id.0);
+        let last = std::mem::replace(&mut node.last_attr, ix);
+        if last == NONE {
             node.first_attr = ix;
         } else {
-            self.attrs[node.last_attr as usize].next = ix;
+            self.attr_mut(last).next = ix;
         }
-        self.nodes[id.index()].last_attr = ix;
     }
 
-    fn find_attr(&self, id: NodeId, name: &str) -> Option<u32> {
+    pub(crate) fn find_attr(&self, id: NodeId, name: &str) -> Option<u32> {
         let mut at = self.nodes[id.index()].first_attr;
         while at != NONE {
             let attr = &self.attrs[at as usize];
@@ -179,7 +218,9 @@ impl Doc {
             Some(at) => {
                 if self.slice(self.attrs[at as usize].value) != value {
                     let value = self.store(value);
-                    self.attrs[at as usize].value = value;
+                    // The journal finds changed attributes by their element.
+                    self.node_mut(id.0);
+                    self.attr_mut(at).value = value;
                 }
             }
             None => self.push_attr(id, name, value),
@@ -189,6 +230,7 @@ impl Doc {
     /// Removes attribute `name` of `id`; says whether it was there.
     pub fn remove_attr(&mut self, id: NodeId, name: &str) -> bool {
         let Some(at) = self.find_attr(id, name) else { return false };
+        self.node_mut(id.0);
         let next = self.attrs[at as usize].next;
         let first = self.nodes[id.index()].first_attr;
         let mut prev = NONE;
@@ -198,14 +240,29 @@ impl Doc {
             walk = self.attrs[walk as usize].next;
         }
         if prev == NONE {
-            self.nodes[id.index()].first_attr = next;
+            self.node_mut(id.0).first_attr = next;
         } else {
-            self.attrs[prev as usize].next = next;
+            self.attr_mut(prev).next = next;
         }
         if next == NONE {
-            self.nodes[id.index()].last_attr = prev;
+            self.node_mut(id.0).last_attr = prev;
         }
         true
+    }
+
+    /// Removes all attributes of `id`.
+    pub fn clear_attrs(&mut self, id: NodeId) {
+        let node = self.node_mut(id.0);
+        (node.first_attr, node.last_attr) = (NONE, NONE);
+    }
+
+    /// Gives the element `id` another name.
+    pub fn rename(&mut self, id: NodeId, name: &str) {
+        assert_eq!(self.nodes[id.index()].kind, Kind::Element, "only elements have names");
+        let name = self.intern(name);
+        if self.nodes[id.index()].name != name {
+            self.node_mut(id.0).name = name;
+        }
     }
 
     /// Makes a new last child element of `parent`.
@@ -240,17 +297,17 @@ impl Doc {
             }
             None => (self.nodes[parent.index()].last_child, NONE),
         };
-        let node = &mut self.nodes[id.index()];
+        let node = self.node_mut(id.0);
         (node.parent, node.prev, node.next) = (parent.0, prev, next);
         if prev == NONE {
-            self.nodes[parent.index()].first_child = id.0;
+            self.node_mut(parent.0).first_child = id.0;
         } else {
-            self.nodes[prev as usize].next = id.0;
+            self.node_mut(prev).next = id.0;
         }
         if next == NONE {
-            self.nodes[parent.index()].last_child = id.0;
+            self.node_mut(parent.0).last_child = id.0;
         } else {
-            self.nodes[next as usize].prev = id.0;
+            self.node_mut(next).prev = id.0;
         }
     }
 
@@ -261,31 +318,37 @@ impl Doc {
             return;
         }
         if prev == NONE {
-            self.nodes[parent as usize].first_child = next;
+            self.node_mut(parent).first_child = next;
         } else {
-            self.nodes[prev as usize].next = next;
+            self.node_mut(prev).next = next;
         }
         if next == NONE {
-            self.nodes[parent as usize].last_child = prev;
+            self.node_mut(parent).last_child = prev;
         } else {
-            self.nodes[next as usize].prev = prev;
+            self.node_mut(next).prev = prev;
         }
-        let node = &mut self.nodes[id.index()];
+        let node = self.node_mut(id.0);
         (node.parent, node.prev, node.next) = (NONE, NONE, NONE);
     }
 
     /// Copies `source` (of this or another document) with all below it; the copy is detached.
     pub fn copy_detached(&mut self, source: Node<'_>) -> NodeId {
+        let id = self.copy_shallow(source);
+        for child in source.all_children() {
+            let copy = self.copy_detached(child);
+            self.attach(id, copy, None);
+        }
+        id
+    }
+
+    /// Copies `source` with its attributes but without its children; the copy is detached.
+    pub fn copy_shallow(&mut self, source: Node<'_>) -> NodeId {
         let id = match source.kind() {
             Kind::Element => self.new_node(Kind::Element, source.name(), ""),
             kind => self.new_node(kind, "", source.text()),
         };
         for (name, value) in source.attrs() {
             self.push_attr(id, name, value);
-        }
-        for child in source.all_children() {
-            let copy = self.copy_detached(child);
-            self.attach(id, copy, None);
         }
         id
     }
@@ -302,6 +365,7 @@ impl Doc {
     pub fn from_node(source: Node<'_>) -> Doc {
         let mut doc = Doc::default();
         doc.copy_detached(source);
+        doc.base = (doc.nodes.len(), doc.text.len());
         doc
     }
 }

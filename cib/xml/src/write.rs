@@ -71,19 +71,37 @@ fn write_content(node: Node<'_>, style: Style, depth: usize, out: &mut String) {
     out.push('>');
 }
 
-fn escape(text: &str, in_attribute: bool, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' if in_attribute => out.push_str("&quot;"),
-            '\n' if in_attribute => out.push_str("&#10;"),
-            '\t' if in_attribute => out.push_str("&#9;"),
-            '\r' => out.push_str("&#13;"),
-            c => out.push(c),
+/// Escapes as the field does: control characters as hexadecimal references, in character data
+/// line breaks and tabs stay.
+pub(crate) fn escape(text: &str, in_attribute: bool, out: &mut String) {
+    let special = |b: u8| match b {
+        b'&' | b'<' | b'>' => true,
+        b'"' => in_attribute,
+        b'\n' | b'\t' => in_attribute,
+        b => b.is_ascii_control(),
+    };
+    let mut plain = 0;
+    for (ix, b) in text.bytes().enumerate() {
+        if !special(b) {
+            continue;
+        }
+        out.push_str(&text[plain..ix]);
+        plain = ix + 1;
+        match b {
+            b'&' => out.push_str("&amp;"),
+            b'<' => out.push_str("&lt;"),
+            b'>' => out.push_str("&gt;"),
+            b'"' => out.push_str("&quot;"),
+            b => {
+                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+                out.push_str("&#x");
+                out.push(DIGITS[usize::from(b >> 4)] as char);
+                out.push(DIGITS[usize::from(b & 15)] as char);
+                out.push(';');
+            }
         }
     }
+    out.push_str(&text[plain..]);
 }
 
 #[cfg(test)]

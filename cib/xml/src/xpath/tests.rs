@@ -1,0 +1,96 @@
+use super::{Found, Value, XPath, path_of};
+use crate::Doc;
+
+const CIB: &str = r#"<cib epoch="3"><configuration><crm_config/><nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>
+<resources><group id="g"><primitive id="p1" class="ocf"/><primitive id="p2" class="ocf"><meta_attributes id="m"><nvpair id="n" name="is-managed" value="false"/></meta_attributes></primitive></group><primitive id="p3" class="systemd"/></resources></configuration><status/></cib>"#;
+
+fn check(expression: &str, expect: &str) {
+    let doc = Doc::parse(CIB).unwrap();
+    let name = |f: &Found| match f {
+        Found::Node(id) => {
+            let n = doc.node(*id);
+            n.attr("id").unwrap_or(n.name()).to_string()
+        }
+        Found::Attr(id, name) => format!("@{name}={}", doc.node(*id).attr(name).unwrap()),
+        Found::Document => "/".to_string(),
+    };
+    let got = match XPath::parse(expression).and_then(|x| x.evaluate(&doc)) {
+        Ok(Value::Nodes(found)) => found.iter().map(name).collect::<Vec<_>>().join(" "),
+        Ok(Value::Boolean(b)) => b.to_string(),
+        Ok(Value::Number(n)) => n.to_string(),
+        Ok(Value::Text(t)) => t,
+        Err(e) => format!("error: {e}"),
+    };
+    assert_eq!(got, expect, "{expression}");
+}
+
+#[test]
+fn location_paths() {
+    check("/cib/configuration/resources/*", "g p3");
+    check("//primitive", "p1 p2 p3");
+    check("//primitive[@class='ocf']", "p1 p2");
+    check("//group//primitive[2]", "p2");
+    check("//primitive[1]", "p1 p3");
+    check("(//primitive)[1]", "p1");
+    check("//primitive[last()]", "p2 p3");
+    check("//nvpair/ancestor::primitive/@id", "@id=p2");
+    check("//nvpair/ancestor::*[1]", "m");
+    check("//primitive[@id='p1']/following-sibling::*", "p2");
+    check("//primitive[@id='p3']/preceding::primitive", "p1 p2");
+    check("//primitive[@id='p1']/following::primitive", "p2 p3");
+    check("//node[@uname='b']/..", "nodes");
+    check("//node | //group | //node", "1 2 g");
+    check("/", "/");
+    check("//@uname", "@uname=a @uname=b");
+    check("//primitive[meta_attributes/nvpair[@name='is-managed' and @value='false']]", "p2");
+    check("//*[@id='p1' or @id='n']", "p1 n");
+    check("self::node()/cib/child::status", "status");
+    check("id('p2 m')", "p2 m");
+    check("//primitive[not(meta_attributes)][position() > 1]", "");
+    check("//group/primitive[not(meta_attributes)][position() = 1]", "p1");
+    check("//primitive[starts-with(@id, 'p')][contains(@class, 'sys')]", "p3");
+}
+
+#[test]
+fn values() {
+    check("count(//primitive)", "3");
+    check("string(//nvpair/@value)", "false");
+    check("1 + 2 * 3 - 4 div 2", "5");
+    check("7 mod 3 = 1 and 'a' != 'b'", "true");
+    check("//node/@id > 1", "true");
+    check("//node/@id = '3'", "false");
+    check("name(//*[@uname='a'])", "node");
+    check("substring('12345', 2, 3)", "234");
+    check("substring-before('a=b', '=')", "a");
+    check("translate('bar', 'abc', 'AB')", "BAr");
+    check("normalize-space('  a   b ')", "a b");
+    check("concat('a', 1, true())", "a1true");
+    check("boolean(//nothing)", "false");
+    check("sum(//node/@id)", "3");
+    check("string-length('äb')", "2");
+    check("number('1e3')", "NaN");
+    check("-round(-1.5)", "1");
+}
+
+#[test]
+fn bad_expressions_are_refused() {
+    for bad in ["", "//", "/cib[", "foo(", "nofunction()", "a b", "'x", "@", "/cib/", "1[1]", "$x"]
+    {
+        let doc = Doc::parse(CIB).unwrap();
+        assert!(XPath::parse(bad).and_then(|x| x.evaluate(&doc)).is_err(), "{bad:?} was accepted");
+    }
+    let deep = format!("{}1{}", "(".repeat(100), ")".repeat(100));
+    assert!(XPath::parse(&deep).is_err());
+}
+
+#[test]
+fn paths_are_written_with_ids() {
+    let doc = Doc::parse(CIB).unwrap();
+    let node = doc.root().find_id("n").unwrap();
+    let path = path_of(node);
+    assert_eq!(
+        path,
+        "/cib/configuration/resources/group[@id='g']/primitive[@id='p2']/meta_attributes[@id='m']/nvpair[@id='n']"
+    );
+    assert_eq!(doc.xpath_elements(&path).unwrap(), vec![node.id()]);
+}
