@@ -1,3 +1,46 @@
-//! The typed view of a CIB: options, nvpair blocks, rules, dates, scores, operation history.
+//! The typed view of a CIB.
+//!
+//! [`Model::from_doc`] turns the tree into plain data: options, nodes, resource definitions,
+//! constraints, rules, and the recorded status. It is total: whatever is wrong in a CIB becomes a
+//! [`Note`], never an error, because a cluster must go on with what it can make out. Above this
+//! crate nobody looks at an XML attribute by name.
+//!
+//! Values of configured names (parameters, meta-attributes, node attributes) stay text in
+//! [`Attrs`], since agents define them; everything the cluster itself interprets is an enum or a
+//! number here.
 
+mod attrs;
+mod constraint;
+mod model;
+mod nvpair;
+mod options;
+mod resource;
+mod rule;
+mod score;
+mod status;
 pub mod text;
+mod time;
+
+pub use attrs::{Attrs, Str};
+pub use constraint::{
+    Colocation, Constraint, Location, LocationTarget, Order, OrderKind, ResourceSet, SetUse,
+    TicketConstraint,
+};
+pub use model::{Model, NodeDef, NodeType, Note, TicketState};
+pub use nvpair::{Block, Blocks, Nvpair};
+pub use options::{NoQuorumPolicy, OPTIONS, OptionDef, Options};
+pub use resource::{
+    AgentClass, BundleDef, Mount, OpDef, PortMapping, ResourceDef, ResourceKind, Role, capabilities,
+};
+pub use rule::{Combine, Condition, NextChange, Rule, RuleInput, Submatches};
+pub use score::{
+    HealthScores, INFINITY, add_scores, parse_score, parse_score_with, readable_score,
+};
+pub use status::{
+    ExecStatus, HistoryOp, NodeHistory, NodeState, ResourceHistory, exit_status_text, parse_op_key,
+};
+pub use text::{
+    base_name, compare_versions, eq_ci, is_true, numeric_cmp, parse_bool, parse_interval_ms,
+    parse_ms, scan_int, scan_min_int, seconds_of_ms, timeout_ms,
+};
+pub use time::{Time, ctime_text, parse_duration_seconds};

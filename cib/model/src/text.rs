@@ -1,86 +1,175 @@
-//! Small values as they are written in a CIB.
+//! Numbers, booleans and durations as people write them in a CIB.
 
-/// A span of time in milliseconds: a number with an optional unit (`10`, `10s`, `5min`, `2h`,
-/// `100ms`, `50us`); without a unit it is seconds. `None` if it is neither that nor an ISO 8601
-/// duration of the simple form `PT5M`.
-///
-/// Source: Pacemaker Explained, "Property types" (`duration`, `timeout`).
-pub fn interval_ms(text: &str) -> Option<u64> {
-    let text = text.trim();
-    if let Some(iso) = text.strip_prefix('P') {
-        return iso_ms(iso);
+use std::cmp::Ordering;
+
+/// Compares without regard to ASCII case.
+pub fn eq_ci(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
+
+/// The integer a text begins with, after white space; the rest is ignored. `None` if there is
+/// none. Values beyond 64 bits saturate.
+pub fn scan_int(text: &str) -> Option<i64> {
+    scan_prefix(text).map(|(n, _)| n)
+}
+
+/// As [`scan_int`], with what follows the number.
+pub(crate) fn scan_prefix(text: &str) -> Option<(i64, &str)> {
+    let trimmed = text.trim_start();
+    let (negative, digits) = match trimmed.as_bytes().first() {
+        Some(b'-') => (true, &trimmed[1..]),
+        Some(b'+') => (false, &trimmed[1..]),
+        _ => (false, trimmed),
+    };
+    let len = digits.bytes().take_while(u8::is_ascii_digit).count();
+    if len == 0 {
+        return None;
     }
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    match text[digits..].trim() {
-        "" | "s" | "sec" => number.checked_mul(1000),
-        "ms" | "msec" => Some(number),
-        "us" | "usec" => Some(number / 1000),
-        "m" | "min" => number.checked_mul(60_000),
-        "h" | "hr" => number.checked_mul(3_600_000),
-        "d" => number.checked_mul(86_400_000),
-        _ => None,
+    let mut value: i64 = 0;
+    for b in digits[..len].bytes() {
+        value = value.saturating_mul(10).saturating_add(i64::from(b - b'0'));
+    }
+    Some((if negative { -value } else { value }, &digits[len..]))
+}
+
+/// An integer of at least `min`; unparsable or missing text gives `min`.
+pub fn scan_min_int(text: Option<&str>, min: i32) -> i32 {
+    let value = text.and_then(scan_int).unwrap_or(i64::from(min));
+    value.clamp(i64::from(min), i64::from(i32::MAX)) as i32
+}
+
+/// `true`/`on`/`yes`/`y`/`1` and their opposites, in any case.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    let any = |list: [&str; 5]| list.iter().any(|v| eq_ci(text, v));
+    if any(["true", "on", "yes", "y", "1"]) {
+        Some(true)
+    } else if any(["false", "off", "no", "n", "0"]) {
+        Some(false)
+    } else {
+        None
     }
 }
 
-fn iso_ms(text: &str) -> Option<u64> {
-    let (days, time) = text.split_once('T').unwrap_or((text, ""));
-    let mut total = 0u64;
-    for (part, units) in
-        [(days, &[('W', 604_800), ('D', 86_400)][..]), (time, &[('H', 3600), ('M', 60), ('S', 1)])]
-    {
-        let mut rest = part;
-        while !rest.is_empty() {
-            let end = rest.find(|c: char| !c.is_ascii_digit())?;
-            let number: u64 = rest[..end].parse().ok()?;
-            let unit = rest[end..].chars().next()?;
-            let seconds = units.iter().find(|u| u.0 == unit)?.1;
-            total = total.checked_add(number.checked_mul(seconds)?)?;
-            rest = &rest[end + unit.len_utf8()..];
+/// Whether a text is there and says yes.
+pub fn is_true(text: Option<&str>) -> bool {
+    text.and_then(parse_bool) == Some(true)
+}
+
+/// A duration with unit (`ms`, `us`, `s`, `m`, `min`, `h`, … ; none is seconds), in milliseconds.
+pub fn parse_ms(text: &str) -> Option<i64> {
+    let (value, rest) = scan_prefix(text)?;
+    let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').trim_start();
+    let lower = unit.to_ascii_lowercase();
+    let (mul, div) = if lower.is_empty() || lower.starts_with('s') {
+        (1000, 1)
+    } else if lower.starts_with("ms") {
+        (1, 1)
+    } else if lower.starts_with("us") {
+        (1, 1000)
+    } else if lower.starts_with('m') {
+        (60_000, 1)
+    } else if lower.starts_with('h') {
+        (3_600_000, 1)
+    } else {
+        return None;
+    };
+    Some(value.saturating_mul(mul) / div)
+}
+
+/// An interval or time-out as configured, also as ISO 8601 duration (`PT5M`), in milliseconds.
+/// What is not valid counts as 0.
+pub fn parse_interval_ms(text: Option<&str>) -> u32 {
+    let Some(text) = text else { return 0 };
+    let ms = if text.starts_with('P') {
+        crate::time::parse_duration_seconds(text).map_or(0, |s| s.saturating_mul(1000))
+    } else {
+        parse_ms(text).unwrap_or(0)
+    };
+    ms.clamp(0, i64::from(u32::MAX)) as u32
+}
+
+/// Whether a text is a duration that [`parse_interval_ms`] understands.
+pub(crate) fn is_interval(text: &str) -> bool {
+    if text.starts_with('P') {
+        crate::time::parse_duration_seconds(text).is_some()
+    } else {
+        parse_ms(text).is_some_and(|ms| ms >= 0)
+    }
+}
+
+/// Milliseconds as whole seconds, rounded, but never 0 for something above 0.
+pub fn seconds_of_ms(ms: u32) -> i64 {
+    match ms {
+        0 => 0,
+        1..1000 => 1,
+        _ => i64::from(ms / 1000) + i64::from(ms % 1000 >= 500),
+    }
+}
+
+/// An operation's time-out in milliseconds; 20 seconds where none or nonsense is configured.
+pub fn timeout_ms(text: Option<&str>) -> i32 {
+    match text.and_then(parse_ms) {
+        Some(ms) if ms > 0 => ms.min(i64::from(i32::MAX)) as i32,
+        _ => 20_000,
+    }
+}
+
+/// Order of names in which runs of digits compare as numbers, without regard to case.
+pub fn numeric_cmp(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        match (a.first(), b.first()) {
+            (None, None) => return Ordering::Equal,
+            (None, _) => return Ordering::Less,
+            (_, None) => return Ordering::Greater,
+            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
+                let (x, xl) = digits(a);
+                let (y, yl) = digits(b);
+                match x.cmp(&y).then(xl.cmp(&yl)) {
+                    Ordering::Equal => (a, b) = (&a[xl..], &b[yl..]),
+                    other => return other,
+                }
+            }
+            (Some(x), Some(y)) => match x.to_ascii_lowercase().cmp(&y.to_ascii_lowercase()) {
+                Ordering::Equal => (a, b) = (&a[1..], &b[1..]),
+                other => return other,
+            },
         }
     }
-    total.checked_mul(1000)
 }
 
-/// Whether the POSIX-like regular expression `pattern` matches somewhere in `text`, without
-/// regard to case. A pattern that is no expression matches nothing.
-pub fn pattern_matches(pattern: &str, text: &str) -> bool {
-    regex::RegexBuilder::new(pattern)
-        .case_insensitive(true)
-        .size_limit(1 << 20)
-        .build()
-        .is_ok_and(|r| r.is_match(text))
+fn digits(text: &[u8]) -> (u64, usize) {
+    let len = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let value = text[..len]
+        .iter()
+        .fold(0u64, |n, b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
+    (value, len)
 }
 
-/// Whether a value means yes, in the words that the field uses; `None` if it is no truth value.
-pub fn truth(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "on" | "yes" | "y" | "1" => Some(true),
-        "false" | "off" | "no" | "n" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_of_time() {
-        for (text, expected) in [
-            ("10", Some(10_000)),
-            ("10s", Some(10_000)),
-            ("150ms", Some(150)),
-            ("2 min", Some(120_000)),
-            ("1h", Some(3_600_000)),
-            ("PT1M30S", Some(90_000)),
-            ("P1D", Some(86_400_000)),
-            ("fast", None),
-            ("10x", None),
-            ("-3", None),
-            ("99999999999999999999", None),
-        ] {
-            assert_eq!(interval_ms(text), expected, "{text}");
+/// Order of dotted version numbers; whatever follows the numbers is ignored.
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
+    let parts = |v: &str| -> Vec<i64> {
+        let v = v.trim_start();
+        let end = v.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(v.len());
+        v[..end].split('.').map(|p| scan_int(p).unwrap_or(0)).collect()
+    };
+    let (a, b) = (parts(a), parts(b));
+    for i in 0..a.len().max(b.len()) {
+        let order = a.get(i).unwrap_or(&0).cmp(b.get(i).unwrap_or(&0));
+        if order != Ordering::Equal {
+            return order;
         }
+    }
+    Ordering::Equal
+}
+
+/// A resource id without the number of a clone instance (`rsc:3` is `rsc`).
+pub fn base_name(id: &str) -> &str {
+    match id.rfind(':') {
+        // A colon at the very end is kept, as is one that stands first.
+        Some(at) if at > 0 && at + 1 < id.len() => {
+            if id[at + 1..].bytes().all(|b| b.is_ascii_digit()) { &id[..at] } else { id }
+        }
+        _ => id,
     }
 }

@@ -1,0 +1,317 @@
+//! The recorded status: node states and operation history.
+
+use cib_xml::Node;
+
+use crate::attrs::Str;
+use crate::model::Reader;
+use crate::nvpair::Blocks;
+use crate::text::scan_int;
+
+/// How the execution of an operation ended, apart from the agent's exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ExecStatus {
+    Unknown,
+    Pending,
+    Done,
+    Cancelled,
+    TimedOut,
+    NotSupported,
+    Error,
+    ErrorHard,
+    ErrorFatal,
+    NotInstalled,
+    NotConnected,
+    Invalid,
+    NoFenceDevice,
+    NoSecrets,
+}
+
+impl ExecStatus {
+    /// From the number in the history; `None` if there is no such status.
+    pub fn from_code(code: i64) -> Option<ExecStatus> {
+        Some(match code {
+            -2 => ExecStatus::Unknown,
+            -1 => ExecStatus::Pending,
+            0 => ExecStatus::Done,
+            1 => ExecStatus::Cancelled,
+            2 => ExecStatus::TimedOut,
+            3 => ExecStatus::NotSupported,
+            4 => ExecStatus::Error,
+            5 => ExecStatus::ErrorHard,
+            6 => ExecStatus::ErrorFatal,
+            7 => ExecStatus::NotInstalled,
+            8 => ExecStatus::NotConnected,
+            9 => ExecStatus::Invalid,
+            10 => ExecStatus::NoFenceDevice,
+            11 => ExecStatus::NoSecrets,
+            _ => return None,
+        })
+    }
+}
+
+/// One `<lrm_rsc_op>`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryOp {
+    /// Its id.
+    pub id: Option<Str>,
+    /// Name of the operation.
+    pub operation: Option<Str>,
+    /// Key of the operation, or where an old entry has none, its id.
+    pub key: Option<Str>,
+    /// Interval in milliseconds.
+    pub interval_ms: u32,
+    /// Number of the call, -1 for a pending one.
+    pub call_id: i64,
+    /// Exit status, if it is a number.
+    pub rc: Option<i64>,
+    /// Execution status as a number, if it is one.
+    pub status: Option<i64>,
+    /// The exit status that was expected, from the transition key; -1 without a key.
+    pub target_rc: i64,
+    /// Transition number and sender, from the magic.
+    pub magic: Option<(i64, Str)>,
+    /// The magic as written.
+    pub magic_text: Option<Str>,
+    /// When the result changed last, seconds since the epoch.
+    pub last_rc_change: Option<i64>,
+    /// Node that it ran on, as recorded.
+    pub on_node: Option<Str>,
+    /// Why it failed, in the agent's words.
+    pub exit_reason: Option<Str>,
+    /// Digest over all parameters.
+    pub digest: Option<Str>,
+    /// Digest over parameters that need a restart.
+    pub restart_digest: Option<Str>,
+    /// Digest over parameters that are not secret.
+    pub secure_digest: Option<Str>,
+    /// Names of parameters that need a restart.
+    pub force_restart: Option<Str>,
+    /// Names of secret parameters.
+    pub secure_params: Option<Str>,
+    /// Feature set of the node that recorded it.
+    pub feature_set: Option<Str>,
+    /// Where a migration came from.
+    pub migrate_source: Option<Str>,
+    /// Where a migration goes.
+    pub migrate_target: Option<Str>,
+    /// Seconds or milliseconds that it took and queued, as written.
+    pub timings: (Option<Str>, Option<Str>),
+}
+
+impl HistoryOp {
+    /// Whether this is a probe.
+    pub fn is_probe(&self) -> bool {
+        self.interval_ms == 0 && self.operation.as_deref() == Some("monitor")
+    }
+
+    /// Whether this is a probe that failed because the service is not installed there or cannot
+    /// run: that says "not running" rather than "failed".
+    pub fn is_masked_probe_failure(&self) -> bool {
+        self.is_probe() && (matches!(self.rc, Some(2 | 5)) || self.status == Some(7))
+    }
+
+    fn read(node: Node<'_>) -> HistoryOp {
+        let owned = |name: &str| node.attr(name).map(Str::from);
+        let number = |name: &str| node.attr(name).and_then(scan_int);
+        let key = node.attr("operation_key").filter(|k| !k.is_empty()).or(node.attr("id"));
+        HistoryOp {
+            id: owned("id"),
+            operation: owned("operation"),
+            key: key.map(Str::from),
+            interval_ms: number("interval").and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+            call_id: number("call-id").unwrap_or(-1),
+            rc: number("rc-code"),
+            status: number("op-status"),
+            target_rc: node
+                .attr("transition-key")
+                .map_or(-1, |k| decode_key(k).map_or(-1, |d| d.1)),
+            magic: node.attr("transition-magic").and_then(|magic| {
+                let (_, key) = magic.split_once(';')?;
+                decode_key(key).map(|(transition, _, uuid)| (transition, uuid.into()))
+            }),
+            magic_text: owned("transition-magic"),
+            last_rc_change: number("last-rc-change"),
+            on_node: owned("on_node"),
+            exit_reason: owned("exit-reason"),
+            digest: owned("op-digest"),
+            restart_digest: owned("op-restart-digest"),
+            secure_digest: owned("op-secure-digest"),
+            force_restart: owned("op-force-restart"),
+            secure_params: owned("op-secure-params"),
+            feature_set: owned("crm_feature_set"),
+            migrate_source: owned("migrate_source"),
+            migrate_target: owned("migrate_target"),
+            timings: (owned("exec-time"), owned("queue-time")),
+        }
+    }
+}
+
+/// Transition, expected exit status and sender of a transition key
+/// (`action:transition:rc:uuid`).
+fn decode_key(key: &str) -> Option<(i64, i64, &str)> {
+    let mut parts = key.splitn(4, ':');
+    let mut number = || parts.next().and_then(scan_int);
+    let (_action, transition, rc) = (number()?, number()?, number()?);
+    Some((transition, rc, parts.next()?.trim()))
+}
+
+/// What one `<lrm_resource>` records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceHistory {
+    /// The resource's id as the executor knows it.
+    pub id: Option<Str>,
+    /// Class of the agent.
+    pub class: Option<Str>,
+    /// Provider of the agent.
+    pub provider: Option<Str>,
+    /// Name of the agent.
+    pub agent: Option<Str>,
+    /// The container that it ran in.
+    pub container: Option<Str>,
+    /// When the resource was locked to this node, seconds since the epoch, 0 if it was not.
+    pub shutdown_lock: i64,
+    /// Operations in document order.
+    pub ops: Vec<HistoryOp>,
+    /// The element's attributes.
+    pub attrs: Vec<(Str, Str)>,
+}
+
+/// Everything that a node's executor records.
+pub type NodeHistory = Vec<ResourceHistory>;
+
+/// One `<node_state>`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeState {
+    /// The node's id.
+    pub id: Option<Str>,
+    /// The node's name.
+    pub name: Option<Str>,
+    /// Whether, or since when, it is a member of the cluster layer.
+    pub in_ccm: Option<Str>,
+    /// Whether, or since when, its controller is there.
+    pub crmd: Option<Str>,
+    /// How far it is in joining.
+    pub join: Option<Str>,
+    /// In which state it is expected to be.
+    pub expected: Option<Str>,
+    /// For remote nodes: whether the connection was put into maintenance.
+    pub in_maintenance: bool,
+    /// For remote nodes: whether it was fenced since the last connection.
+    pub fenced: bool,
+    /// Transient attributes, if there is such a section.
+    pub transient: Option<Blocks>,
+    /// Transient utilization.
+    pub utilization: Blocks,
+    /// Operation history, if there is such a section.
+    pub history: Option<NodeHistory>,
+}
+
+impl NodeState {
+    pub(crate) fn read(reader: &Reader<'_>, node: Node<'_>) -> NodeState {
+        let owned = |name: &str| node.attr(name).map(Str::from);
+        let number = |name: &str| node.attr(name).and_then(scan_int).unwrap_or(0);
+        let transient = node.child("transient_attributes");
+        let history = node.child("lrm").and_then(|l| l.child("lrm_resources"));
+        NodeState {
+            id: owned("id"),
+            name: owned("uname"),
+            in_ccm: owned("in_ccm"),
+            crmd: owned("crmd"),
+            join: owned("join"),
+            expected: owned("expected"),
+            in_maintenance: number("node_in_maintenance") > 0,
+            fenced: number("node_fenced") > 0,
+            transient: transient.map(|t| Blocks::read(reader, t, "instance_attributes", "")),
+            utilization: transient
+                .map(|t| Blocks::read(reader, t, "utilization", ""))
+                .unwrap_or_default(),
+            history: history.map(|h| h.children_named("lrm_resource").map(read_resource).collect()),
+        }
+    }
+}
+
+fn read_resource(node: Node<'_>) -> ResourceHistory {
+    let owned = |name: &str| node.attr(name).map(Str::from);
+    ResourceHistory {
+        id: owned("id"),
+        class: owned("class"),
+        provider: owned("provider"),
+        agent: owned("type"),
+        container: owned("container"),
+        shutdown_lock: node.attr("shutdown-lock").and_then(scan_int).unwrap_or(0),
+        ops: node.children_named("lrm_rsc_op").map(HistoryOp::read).collect(),
+        attrs: node.attrs().map(|(n, v)| (n.into(), v.into())).collect(),
+    }
+}
+
+/// Resource, operation and interval of an operation key.
+pub fn parse_op_key(key: &str) -> Option<(&str, &str, u32)> {
+    let (rest, interval) = key.rsplit_once('_')?;
+    let interval = interval.parse().ok()?;
+    for name in ["migrate_from", "migrate_to"] {
+        if let Some(rsc) = rest.strip_suffix(name).and_then(|r| r.strip_suffix('_')) {
+            return (!rsc.is_empty()).then_some((rsc, name, interval));
+        }
+    }
+    let (rsc, name) = rest.rsplit_once('_')?;
+    for phase in ["_pre_notify", "_post_notify", "_confirmed-pre_notify", "_confirmed-post_notify"]
+    {
+        if let Some(base) = rsc.strip_suffix(phase) {
+            return Some((base, &rest[base.len() + 1..], interval));
+        }
+    }
+    (!rsc.is_empty()).then_some((rsc, name, interval))
+}
+
+/// An exit status in words.
+pub fn exit_status_text(code: i64) -> &'static str {
+    match code {
+        0 => "OK",
+        1 => "Error occurred",
+        2 => "Invalid parameter",
+        3 => "Unimplemented",
+        4 => "Insufficient privileges",
+        5 => "Not installed",
+        6 => "Not configured",
+        7 => "Not running",
+        8 => "Promoted",
+        9 => "Failed in promoted role",
+        64 => "Incorrect usage",
+        65 => "Invalid data given",
+        66 => "Input file not available",
+        67 => "User does not exist",
+        68 => "Host does not exist",
+        69 => "Necessary service unavailable",
+        70 => "Internal software bug",
+        71 => "Operating system error occurred",
+        72 => "System file not available",
+        73 => "Cannot create output file",
+        74 => "I/O error occurred",
+        75 => "Temporary failure, try again",
+        76 => "Protocol violated",
+        77 => "Insufficient privileges",
+        78 => "Invalid configuration",
+        100 => "Fatal error occurred, will not respawn",
+        101 => "System panic required",
+        102 => "Not connected",
+        103 => "Update was older than existing configuration",
+        104 => "Digest mismatch",
+        105 => "No such object",
+        106 => "Quorum required",
+        107 => "Operation not safe",
+        108 => "Requested item already exists",
+        109 => "Multiple items match request",
+        110 => "Requested item has expired",
+        111 => "Requested item is not yet in effect",
+        112 => "Could not determine status",
+        113 => "Not applicable under current conditions",
+        124 => "Timeout occurred",
+        190 => "Service is active but might fail soon",
+        191 => "Service is promoted but might fail soon",
+        193 => "No exit status available",
+        255 => "Error occurred",
+        129..255 => "Interrupted by signal",
+        _ => "Unknown exit status",
+    }
+}
