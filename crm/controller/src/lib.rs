@@ -1,1 +1,353 @@
-//! DC election, join, transition execution and fail counts, as a pure machine.
+//! The controller: who is the DC, who has joined, what the transition in force still has to do,
+//! and what each node's executor has done.
+//!
+//! Every node runs one. After each change of the membership all members say [`Message::Hello`];
+//! once all of them have been heard in the ring's total order, everybody knows the same DC, so an
+//! election needs no rounds of its own. The DC writes who is there into the CIB, has a transition
+//! computed, and hands its actions to the members' executors.
+//!
+//! Invariants:
+//! - the DC asks for a plan only when nothing that changes resources is in flight, its own earlier
+//!   writes are part of the CIB, and all members of the view have been heard;
+//! - an action is carried out only after all of its inputs have completed as expected;
+//! - a node counts as fenced only when the fencer says so;
+//! - a result that was not asked for, or not as asked for, always leads to a new plan.
+
+mod dc;
+mod history;
+mod machine;
+mod transition;
+
+use std::collections::BTreeMap;
+
+use crm_attributes::Update;
+use crm_executor::{Operation, Outcome, Report};
+use crm_graph::Transition;
+use membership_base::{Instant, NodeId, View};
+use serde::{Deserialize, Serialize};
+
+pub use history::{History, ResourceHistory, operation_digest};
+pub use machine::Controller;
+
+/// The feature set that this implementation has, in the field's numbering
+/// (`crm_feature_set` of Pacemaker 3.0).
+pub const FEATURE_SET: &str = "3.20.1";
+
+/// What a controller needs to know from the start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This node.
+    pub local: NodeId,
+    /// All configured nodes with their names; contains the local one.
+    pub nodes: BTreeMap<NodeId, String>,
+    /// `cluster_name` of `corosync.conf`, possibly empty.
+    pub cluster_name: String,
+    /// Unlike that of any earlier daemon on this node.
+    pub life: u64,
+    /// Wall-clock milliseconds since the epoch at the origin of the machine's clock.
+    pub wall_ms: u64,
+}
+
+/// Options of `crm_config` that the controller itself obeys, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `dc-deadtime`: how long a starting cluster waits for its other nodes.
+    pub dc_deadtime_ms: u64,
+    /// `cluster-recheck-interval`: a new plan at least this often; 0 for never.
+    pub recheck_ms: u64,
+    /// `fencing-timeout`.
+    pub fencing_timeout_ms: u64,
+    /// `shutdown-escalation`: how long a leaving node waits for its resources to stop.
+    pub shutdown_escalation_ms: u64,
+    /// `cluster-delay`: added to an operation's time-out before its node is taken to be silent.
+    pub cluster_delay_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            dc_deadtime_ms: 20_000,
+            recheck_ms: 15 * 60_000,
+            fencing_timeout_ms: 60_000,
+            shutdown_escalation_ms: 20 * 60_000,
+            cluster_delay_ms: 60_000,
+        }
+    }
+}
+
+/// What controllers say to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Said by every member in every view.
+    Hello(Box<Hello>),
+    /// The DC has an operation carried out.
+    Execute {
+        /// By whom.
+        to: NodeId,
+        /// Which; its tag is the transition key.
+        operation: Operation,
+        /// The node that the operation is for, where the executor's node only speaks for it.
+        node: String,
+    },
+    /// The DC ends a recurring operation.
+    Cancel {
+        /// On which node.
+        to: NodeId,
+        /// Of which resource.
+        resource: String,
+        /// The action.
+        action: String,
+        /// Its interval in milliseconds.
+        interval_ms: u64,
+        /// The transition key.
+        tag: String,
+    },
+    /// A node's executor has a result.
+    Result {
+        /// The result.
+        report: Box<WireReport>,
+    },
+    /// A node has ended a recurring operation, or forgotten a resource, as asked.
+    Complied {
+        /// The transition key.
+        tag: String,
+    },
+    /// A node does not carry out what it was told: it came from no DC that the node knows.
+    Refused {
+        /// The transition key.
+        tag: String,
+    },
+    /// A node is to forget what it knows of a resource (or of all).
+    Forget {
+        /// Which node.
+        to: NodeId,
+        /// Which resource; all if `None`.
+        resource: Option<String>,
+        /// The transition key, if the DC asks on behalf of a plan.
+        tag: Option<String>,
+    },
+    /// The DC lets a node go that asked to leave.
+    Go {
+        /// Which node.
+        to: NodeId,
+    },
+    /// Somebody wants a new plan, for this reason.
+    Replan {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a member says of itself in a new view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The view that it is for; others are ignored.
+    pub view: u64,
+    /// Whether it was the DC until now.
+    pub is_dc: bool,
+    /// Whether the partition that it comes from was quorate.
+    pub was_quorate: bool,
+    /// Tells this daemon from an earlier one on the same node.
+    pub life: u64,
+    /// What its executor has done.
+    pub history: History,
+    /// Tags of operations that its executor has not finished.
+    pub busy: Vec<String>,
+}
+
+/// [`Report`] in a form that travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireReport {
+    /// Name of the node that the operation was for.
+    pub node: String,
+    /// What was asked for.
+    pub operation: Operation,
+    /// The number of the call on that node.
+    pub call: u32,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// When it began, seconds since the epoch.
+    pub started_s: u64,
+    /// How long it ran, milliseconds.
+    pub ran_ms: u64,
+    /// How long it waited, milliseconds.
+    pub queued_ms: u64,
+}
+
+/// How a fencing operation ended, as the controller needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// Tickets of this controller that it answers.
+    pub tickets: Vec<u64>,
+    /// The node.
+    pub target: String,
+    /// `reboot`, `off` or `on`.
+    pub action: String,
+    /// Nothing if a device confirmed it, else why not.
+    pub error: Option<String>,
+    /// Who asked for it.
+    pub client: String,
+}
+
+/// What in the CIB has changed, as far as it matters for the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CibChange {
+    /// Something in `<configuration>`.
+    pub configuration: bool,
+    /// A transient attribute.
+    pub attributes: bool,
+    /// An entry of the operation history was removed by somebody else than this controller.
+    pub history_removed: bool,
+}
+
+/// What a controller is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A new membership.
+    View(View),
+    /// A message in the total order.
+    Delivered {
+        /// Who said it.
+        sender: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// All members of the view hold the same CIB; these nodes have a `<node_state>` in it.
+    Synced {
+        /// Ids of node states.
+        known: Vec<NodeId>,
+    },
+    /// The CIB has changed.
+    CibChanged(CibChange),
+    /// The options in force.
+    Options(Options),
+    /// The plan that [`Effect::Schedule`] asked for.
+    Planned {
+        /// Its number.
+        plan: u32,
+        /// The plan, or why there is none.
+        result: Result<Transition, String>,
+    },
+    /// The local executor has a result.
+    Report(Report),
+    /// The local executor has ended a recurring operation.
+    Cancelled {
+        /// The operation as it was asked for, if it was known.
+        operation: Option<Operation>,
+        /// The tag of the cancellation.
+        tag: String,
+    },
+    /// A fencing operation has ended.
+    Fenced(Fenced),
+    /// This node is to leave the cluster in good order.
+    Shutdown,
+}
+
+/// A change of the CIB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CibWrite {
+    /// Merge this element into `<status>`, making what is not there.
+    Status(String),
+    /// Merge this `<nodes>` element into the configuration, making what is not there.
+    Nodes(String),
+    /// Merge this `<crm_config>` element into the configuration, making what is not there.
+    Options(String),
+    /// Set attributes of `<cib>` itself, given as a `<cib …/>` element.
+    Root(String),
+    /// Remove what the expression finds.
+    Delete(String),
+}
+
+/// How much a line of the log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// An operator has to do something.
+    Error,
+    /// It may come to that.
+    Warning,
+    /// What happened and why.
+    Notice,
+    /// Details.
+    Info,
+}
+
+/// What a controller wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Say this to all.
+    Broadcast(Message),
+    /// Change the CIB, all or nothing.
+    Cib(Vec<CibWrite>),
+    /// Change node attributes.
+    Attributes(Vec<Update>),
+    /// Remove all attributes of a node whose name starts with the prefix.
+    ClearAttributes {
+        /// The node.
+        node: String,
+        /// Start of the names.
+        prefix: String,
+    },
+    /// For the local executor.
+    Execute(crm_executor::Input),
+    /// Compute a plan from the CIB as it is once everything said by this node has been applied.
+    Schedule {
+        /// The plan's number, which comes back with it and becomes the transition's id.
+        plan: u32,
+    },
+    /// Fence a node; the answer names the ticket.
+    Fence {
+        /// This controller's number for it.
+        ticket: u64,
+        /// Whom.
+        target: String,
+        /// How.
+        action: String,
+        /// Milliseconds that one agent run may take by default.
+        timeout_ms: u64,
+    },
+    /// Whether this node is the DC from now on.
+    Dc(bool),
+    /// Leave the ring and end; everything that this node held has been stopped.
+    Leave,
+    /// End at once: the others believe that this node is down.
+    Fatal(String),
+    /// A line for the log.
+    Log(Level, String),
+}
+
+/// How a controller stands, for status displays (`crmadmin --status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waiting for the members to be heard.
+    Joining,
+    /// A member that is not the DC.
+    Member,
+    /// The DC, waiting for nodes of a starting cluster.
+    DcWaiting,
+    /// The DC, with a plan being computed.
+    DcPlanning,
+    /// The DC, carrying out a transition.
+    DcTransition,
+    /// The DC, with nothing to do.
+    DcIdle,
+}
+
+impl Phase {
+    /// The field's name for it, as `crmadmin --status` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Joining => "S_PENDING",
+            Phase::Member => "S_NOT_DC",
+            Phase::DcWaiting => "S_INTEGRATION",
+            Phase::DcPlanning => "S_POLICY_ENGINE",
+            Phase::DcTransition => "S_TRANSITION_ENGINE",
+            Phase::DcIdle => "S_IDLE",
+        }
+    }
+}
+
+/// A deadline that is never reached.
+const NEVER: Instant = Instant(u64::MAX);
+
+#[cfg(test)]
+mod tests {}

@@ -150,7 +150,7 @@ pub struct Report {
 pub struct RunId(pub u64);
 
 /// What the executor is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Carry this out.
     Execute(Operation),

@@ -103,7 +103,7 @@ impl Configuration {
     fn meant(&self, level: &Level, target: &str) -> bool {
         match &level.target {
             Target::Name(name) => name.eq_ignore_ascii_case(target),
-            Target::Pattern(pattern) => cib_model::text::pattern_matches(pattern, target),
+            Target::Pattern(pattern) => pattern_matches(pattern, target),
             Target::Attribute(name, value) => {
                 self.node_attributes.get(&(target.to_owned(), name.clone())) == Some(value)
             }
@@ -256,7 +256,7 @@ impl Device {
     /// `pcmk_ACTION_timeout` in milliseconds.
     pub fn timeout_ms(&self, action: &str) -> Option<u64> {
         let value = self.param(&format!("pcmk_{action}_timeout"))?;
-        cib_model::text::interval_ms(value)
+        interval_ms(value)
     }
 
     /// How often the action is tried at most (`pcmk_ACTION_retries`, 2 where not set).
@@ -276,7 +276,7 @@ impl Device {
     /// random part so that the sum stays within `pcmk_delay_max`.
     pub fn delay(&self, target: &str, rng: &mut Rng) -> Duration {
         let base = self.param("pcmk_delay_base").map_or(0, |base| delay_base_ms(base, target));
-        let max = self.param("pcmk_delay_max").and_then(cib_model::text::interval_ms).unwrap_or(0);
+        let max = self.param("pcmk_delay_max").and_then(interval_ms).unwrap_or(0);
         let base = Duration::from_millis(base);
         let max = Duration::from_millis(max).max(base);
         rng.between(base, max)
@@ -285,15 +285,28 @@ impl Device {
 
 fn delay_base_ms(value: &str, target: &str) -> u64 {
     if !value.contains(':') {
-        return cib_model::text::interval_ms(value).unwrap_or(0);
+        return interval_ms(value).unwrap_or(0);
     }
     let mut entries = value.split([';', ' ']).filter_map(|e| e.split_once(':'));
     let own = entries.find(|(node, _)| node.trim().eq_ignore_ascii_case(target));
-    own.and_then(|(_, delay)| cib_model::text::interval_ms(delay.trim())).unwrap_or(0)
+    own.and_then(|(_, delay)| interval_ms(delay.trim())).unwrap_or(0)
 }
 
 /// Host names out of a list as fence agents print it (`plug,alias` a line) or people write it.
 pub(crate) fn listed_hosts(text: &str) -> Vec<String> {
     let names = text.split([',', ';', ' ', '\t', '\n']).map(str::trim);
     names.filter(|n| !n.is_empty()).map(str::to_owned).collect()
+}
+
+fn interval_ms(text: &str) -> Option<u64> {
+    u64::try_from(cib_model::text::parse_ms(text)?).ok()
+}
+
+/// A pattern that is no regular expression matches nothing.
+fn pattern_matches(pattern: &str, name: &str) -> bool {
+    regex::RegexBuilder::new(pattern)
+        .case_insensitive(true)
+        .size_limit(1 << 20)
+        .build()
+        .is_ok_and(|regex| regex.is_match(name))
 }

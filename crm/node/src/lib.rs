@@ -1,1 +1,174 @@
 //! One node's machines wired together: the same wiring in the daemon and in the simulator.
+//!
+//! A [`Node`] holds the CIB store, the attribute manager, the fencer, the executor and the
+//! controller, and routes what one says to the others. What is left over are effects on the world
+//! ([`Effect`]): messages for the ring, files, processes, answers to tools. The ring itself is not
+//! in here: it hands up [`Input::View`] and [`Input::Delivered`].
+//!
+//! It decides nothing. Its one rule of its own: a plan is computed only from a CIB in which
+//! everything that this node has said so far is contained.
+
+mod cib;
+mod client;
+mod node;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cib_store::{Version, Who};
+use cib_xml::Doc;
+use crm_api::{EventKind, Request, Response};
+use crm_controller::Level;
+use crm_executor::{Operation, Outcome};
+use crm_graph::Transition;
+use membership_base::{Delivered, NodeId, View};
+use serde::{Deserialize, Serialize};
+
+pub use node::Node;
+
+/// What a node needs to know from the start.
+pub struct Setup {
+    /// This node.
+    pub local: NodeId,
+    /// All configured nodes with their names; contains the local one.
+    pub nodes: BTreeMap<NodeId, String>,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Unlike that of any earlier daemon on this node, and growing.
+    pub life: u64,
+    /// Wall-clock milliseconds since the epoch at the origin of the machine's clock.
+    pub wall_ms: u64,
+    /// The CIB as it was on disk.
+    pub cib: Doc,
+    /// What this program calls itself.
+    pub version: String,
+}
+
+/// What the machines of different nodes say to each other, in the ring's total order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Message {
+    Cib(cib_store::Message),
+    Attributes(crm_attributes::Message),
+    Fencer(crm_fencer::Message),
+    Controller(crm_controller::Message),
+}
+
+/// Incremented with every change that an older member would misread.
+const PROTOCOL: u8 = 1;
+
+/// What a node is told.
+pub enum Input {
+    /// The ring has a new membership.
+    View(View),
+    /// The ring delivers a message.
+    Delivered(Delivered),
+    /// A tool asks something; the answer comes as [`Effect::Reply`].
+    Client {
+        /// The driver's number for it.
+        id: u64,
+        /// Who asks.
+        who: Who,
+        /// What.
+        request: Request,
+    },
+    /// A resource agent's run has ended.
+    AgentFinished {
+        /// Which.
+        run: crm_executor::RunId,
+        /// With what.
+        outcome: Outcome,
+    },
+    /// A fence agent's run has ended.
+    FenceAgentFinished {
+        /// Which.
+        run: crm_fencer::RunId,
+        /// Its standard output, or the error in words.
+        result: Result<String, String>,
+    },
+    /// A plan has been computed.
+    Planned {
+        /// Its number.
+        plan: u32,
+        /// The plan, or why there is none.
+        result: Result<Transition, String>,
+    },
+    /// A CIB is on disk.
+    Persisted {
+        /// Which.
+        version: Version,
+    },
+    /// Something outside says that a resource has died.
+    CheckNow {
+        /// Which, as the executor knows it.
+        resource: String,
+    },
+    /// Leave the cluster in good order.
+    Shutdown,
+}
+
+/// What a node wants done.
+pub enum Effect {
+    /// Send this over the ring.
+    Send(Vec<u8>),
+    /// Write this to disk, then say [`Input::Persisted`].
+    Persist {
+        /// The configuration.
+        snapshot: Arc<Doc>,
+        /// Its version.
+        version: Version,
+    },
+    /// Keep this CIB in a file and name it in the log: it lost against another partition's.
+    SetAside {
+        /// The CIB.
+        doc: Doc,
+        /// Why.
+        reason: String,
+    },
+    /// Run a resource agent.
+    RunAgent {
+        /// The run's number.
+        run: crm_executor::RunId,
+        /// What to call.
+        operation: Operation,
+    },
+    /// End a resource agent's whole process group.
+    KillAgent {
+        /// Which run.
+        run: crm_executor::RunId,
+    },
+    /// Run a fence agent.
+    RunFenceAgent {
+        /// The run's number.
+        run: crm_fencer::RunId,
+        /// The agent's name.
+        agent: String,
+        /// Options for its standard input.
+        options: Vec<(String, String)>,
+        /// Milliseconds until it is ended.
+        timeout_ms: u64,
+    },
+    /// Compute a plan.
+    Schedule {
+        /// Its number.
+        plan: u32,
+        /// From this CIB.
+        cib: Arc<Doc>,
+        /// At this time, seconds since the epoch.
+        now_s: u64,
+    },
+    /// Answer a tool.
+    Reply {
+        /// The driver's number.
+        id: u64,
+        /// The answer.
+        response: Response,
+    },
+    /// Tell whoever listens.
+    Event(EventKind),
+    /// A line for the log.
+    Log(Level, String),
+    /// Leave the ring and end.
+    Leave,
+    /// End at once.
+    Fatal(String),
+}

@@ -1,0 +1,691 @@
+//! What the DC does beyond the duties of every member.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crm_attributes::{Change, Update};
+use crm_executor::{Agent, Operation, Status};
+use crm_graph::{Action, ActionKind, Transition};
+use membership_base::{Instant, NodeId, Rng};
+
+use crate::history::{Tag, succeeded};
+use crate::machine::Controller;
+use crate::transition::Execution;
+use crate::{CibChange, CibWrite, Effect, Fenced, Level, Message, NEVER, Phase, Setup, WireReport};
+
+/// The longest pause between two attempts to fence the same node.
+const FENCE_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// What only the DC keeps.
+pub(crate) struct Dc {
+    uuid: String,
+    plan: u32,
+    /// A plan is wanted, for this reason.
+    wanted: Option<String>,
+    /// A plan is being computed.
+    planning: bool,
+    /// What was asked for while it was computed makes it old.
+    outdated: bool,
+    execution: Option<Execution>,
+    /// Results that have to be there before a plan is made: asked for by an earlier DC.
+    foreign: BTreeSet<String>,
+    /// Fences that were asked for, by target.
+    fences: BTreeMap<String, Fence>,
+    /// How often fencing a node has failed in a row, and when it may be tried again.
+    failures: BTreeMap<String, (u32, Instant)>,
+    tickets: u64,
+    /// A starting cluster waits for its other nodes until then.
+    wait_until: Option<Instant>,
+    started: bool,
+    /// When a plan is made though nothing has changed.
+    recheck_at: Instant,
+    joined: bool,
+    /// What a failed start and a failed stop count, as the last plan says.
+    failed_start_offset: String,
+    failed_stop_offset: String,
+}
+
+#[derive(Clone, Debug)]
+struct Fence {
+    ticket: Option<u64>,
+    action: String,
+    /// The action of the transition in force that waits for it.
+    action_id: Option<u32>,
+    /// When it may be asked for.
+    not_before: Instant,
+}
+
+impl Dc {
+    pub(crate) fn new(setup: &Setup) -> Dc {
+        let mut rng = Rng::new(setup.life ^ u64::from(setup.local.0));
+        let (a, b) = (rng.next_u64(), rng.next_u64());
+        let uuid = format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            a >> 32,
+            (a >> 16) & 0xffff,
+            (a & 0xfff) | 0x4000,
+            ((b >> 48) & 0x3fff) | 0x8000,
+            b & 0xffff_ffff_ffff
+        );
+        Dc {
+            uuid,
+            plan: 0,
+            wanted: None,
+            planning: false,
+            outdated: false,
+            execution: None,
+            foreign: BTreeSet::new(),
+            fences: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            tickets: 0,
+            wait_until: None,
+            started: false,
+            recheck_at: NEVER,
+            joined: false,
+            failed_start_offset: "INFINITY".to_owned(),
+            failed_stop_offset: "INFINITY".to_owned(),
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let flights =
+            self.execution.iter().flat_map(|e| e.flights().map(|(_, flight)| flight.deadline));
+        let fences = self.fences.values().filter(|f| f.ticket.is_none()).map(|f| f.not_before);
+        let other = [self.wait_until, Some(self.recheck_at)].into_iter().flatten();
+        flights.chain(fences).chain(other).min().filter(|at| *at < NEVER)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        if self.wait_until.is_some() || !self.joined {
+            Phase::DcWaiting
+        } else if self.execution.is_some() {
+            Phase::DcTransition
+        } else if self.planning || self.wanted.is_some() {
+            Phase::DcPlanning
+        } else {
+            Phase::DcIdle
+        }
+    }
+
+    fn want(&mut self, reason: &str) {
+        self.wanted.get_or_insert_with(|| reason.to_owned());
+        self.outdated |= self.planning;
+        if let Some(execution) = &mut self.execution {
+            execution.abort(reason);
+        }
+    }
+}
+
+/// What other programs look for to know what kind of cluster this is.
+fn bootstrap_options(cluster_name: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let pairs: String = [
+        ("have-watchdog", "false"),
+        ("dc-version", &format!("{version}-systole")),
+        ("cluster-infrastructure", "corosync"),
+        ("cluster-name", cluster_name),
+    ]
+    .iter()
+    .map(|(name, value)| {
+        let value = escape(value);
+        format!("<nvpair id=\"cib-bootstrap-options-{name}\" name=\"{name}\" value=\"{value}\"/>")
+    })
+    .collect();
+    format!(
+        "<crm_config><cluster_property_set id=\"cib-bootstrap-options\">{pairs}\
+         </cluster_property_set></crm_config>"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+impl Controller {
+    pub(crate) fn replan(&mut self, reason: &str) {
+        if let Some(dc) = &mut self.dc {
+            dc.want(reason);
+        }
+    }
+
+    pub(crate) fn cib_changed(&mut self, change: CibChange) {
+        if change.configuration {
+            self.replan("the configuration changed");
+        } else if change.attributes {
+            self.replan("a node attribute changed");
+        } else if change.history_removed {
+            self.replan("operation history was removed");
+        }
+    }
+
+    /// All members have been heard and hold the same CIB: writes down who is there.
+    pub(crate) fn joined(&mut self, now: Instant) {
+        let members = self.view.members.clone();
+        let local = self.setup.local;
+        let known = self.synced.clone().unwrap_or_default();
+        let mut writes = vec![CibWrite::Root(format!(
+            "<cib have-quorum=\"{}\" dc-uuid=\"{local}\"/>",
+            u8::from(self.view.quorate)
+        ))];
+        let nodes: String = self
+            .setup
+            .nodes
+            .iter()
+            .map(|(id, name)| format!("<node id=\"{id}\" uname=\"{}\"/>", escape(name)))
+            .collect();
+        writes.push(CibWrite::Nodes(format!("<nodes>{nodes}</nodes>")));
+        writes.push(CibWrite::Options(bootstrap_options(&self.setup.cluster_name)));
+        for (id, name) in &self.setup.nodes {
+            let name = escape(name);
+            if let Some(hello) = self.hellos.get(id).filter(|_| members.contains(id)) {
+                writes.push(CibWrite::Status(format!(
+                    "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"true\" crmd=\"online\" \
+                     crm-debug-origin=\"join\" join=\"member\" expected=\"member\"/>"
+                )));
+                writes.push(CibWrite::Delete(format!("/cib/status/node_state[@id='{id}']/lrm")));
+                writes.push(CibWrite::Status(hello.history.to_xml(&id.to_string(), &name)));
+            } else if known.contains(id) {
+                writes.push(CibWrite::Status(format!(
+                    "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"false\" crmd=\"offline\" \
+                     crm-debug-origin=\"lost\" join=\"down\"/>"
+                )));
+                writes.push(CibWrite::Delete(format!(
+                    "/cib/status/node_state[@id='{id}']/transient_attributes"
+                )));
+            }
+        }
+        self.effects.push_back(Effect::Cib(writes));
+        let busy: BTreeSet<String> =
+            self.hellos.values().flat_map(|h| h.busy.iter().cloned()).collect();
+        let all_here = members.len() >= self.setup.nodes.len();
+        let continued = self.hellos.values().any(|h| h.is_dc && h.was_quorate);
+        let deadtime = Duration::from_millis(self.options.dc_deadtime_ms);
+        let dc = self.dc.as_mut().expect("joined is called on the DC only");
+        dc.joined = true;
+        dc.foreign = busy.into_iter().filter(|tag| !is_own(dc, tag)).collect();
+        dc.started |= all_here || continued;
+        dc.wait_until =
+            if dc.started { None } else { Some(dc.wait_until.unwrap_or(now + deadtime)) };
+        dc.want("the membership changed");
+    }
+
+    /// What was under way on nodes that are gone will not be answered.
+    pub(crate) fn nodes_lost(&mut self, now: Instant, lost: &[NodeId]) {
+        let names: Vec<String> = lost.iter().map(|id| self.name(*id).to_owned()).collect();
+        let Some(dc) = &mut self.dc else { return };
+        dc.joined = false;
+        dc.want("the membership changed");
+        if let Some(execution) = &mut dc.execution {
+            let gone: Vec<u32> = execution
+                .flights()
+                .map(|(id, _)| id)
+                .filter(|id| {
+                    let action = execution.action(*id);
+                    let node = action.and_then(|a| a.router_node.as_ref().or(a.on_node.as_ref()));
+                    node.is_some_and(|n| names.contains(n))
+                        && action.is_some_and(|a| a.operation != "stonith")
+                })
+                .collect();
+            for id in gone {
+                execution.fail(id, "a node was lost");
+            }
+        }
+        // A fresh loss is no repetition of an old failure to fence.
+        for name in &names {
+            dc.failures.remove(name);
+            if let Some(fence) = dc.fences.get_mut(name).filter(|f| f.ticket.is_none()) {
+                fence.not_before = now;
+            }
+        }
+    }
+
+    /// The step that follows every input on the DC.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        let Some(dc) = &mut self.dc else { return };
+        if !dc.joined {
+            return;
+        }
+        if dc.wait_until.is_some_and(|at| at <= now) {
+            dc.wait_until = None;
+            dc.started = true;
+        }
+        if dc.recheck_at <= now {
+            dc.recheck_at = NEVER;
+            dc.want("it is time to look again");
+        }
+        self.expire(now);
+        self.fire(now);
+        self.finish(now);
+        self.ask_for_plan();
+    }
+
+    /// Operations that nobody answers are given up; the node's state is then looked at anew.
+    fn expire(&mut self, now: Instant) {
+        let Some(execution) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()) else { return };
+        let late: Vec<u32> =
+            execution.flights().filter(|(_, f)| f.deadline <= now).map(|(id, _)| id).collect();
+        for id in late {
+            let action = execution.action(id);
+            let key = action.map_or_else(String::new, |a| a.key.clone());
+            let node = action.and_then(|a| a.on_node.clone()).unwrap_or_default();
+            let reason = format!("node {node} did not answer for {key}");
+            execution.fail(id, &reason);
+            self.effects.push_back(Effect::Log(Level::Error, reason));
+        }
+    }
+
+    fn fire(&mut self, now: Instant) {
+        while let Some(action) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()?.next()) {
+            self.start_action(now, action);
+        }
+        self.ask_for_fences(now);
+    }
+
+    fn start_action(&mut self, now: Instant, action: Action) {
+        let node_name = action.router_node.clone().or_else(|| action.on_node.clone());
+        let node = node_name.as_deref().and_then(|n| self.node_id(n));
+        let delay = Duration::from_millis(self.options.cluster_delay_ms);
+        let tag = self.tag(&action);
+        match (action.kind, action.operation.as_str()) {
+            (ActionKind::Cluster, "stonith") => self.want_fence(now, &action),
+            (ActionKind::Cluster, "do_shutdown") => {
+                let Some(node) = node else { return self.no_such_node(&action) };
+                let id = action.on_node_uuid.clone().unwrap_or_else(|| node.to_string());
+                self.effects.push_back(Effect::Cib(vec![CibWrite::Status(format!(
+                    "<node_state id=\"{id}\" expected=\"down\"/>"
+                ))]));
+                self.broadcast(Message::Go { to: node });
+                self.started(action.id, NEVER);
+                self.completed(action.id);
+            }
+            (ActionKind::Cluster, "clear_failcount") => {
+                self.clear_failcount(&action);
+                self.started(action.id, NEVER);
+                self.completed(action.id);
+            }
+            (ActionKind::Cluster, "lrm_delete") | (ActionKind::Resource, "delete") => {
+                let Some(node) = node else { return self.no_such_node(&action) };
+                let resource = action.resource.as_ref().map(|r| r.id.clone());
+                self.broadcast(Message::Forget { to: node, resource, tag: Some(tag) });
+                self.started(action.id, now + delay);
+            }
+            (ActionKind::Resource, "cancel") => {
+                let (Some(node), Some(resource)) = (node, &action.resource) else {
+                    return self.no_such_node(&action);
+                };
+                let meta = |name: &str| action.attribute(name).unwrap_or_default().to_owned();
+                self.broadcast(Message::Cancel {
+                    to: node,
+                    resource: resource.id.clone(),
+                    action: meta("CRM_meta_operation"),
+                    interval_ms: meta("CRM_meta_interval").parse().unwrap_or(0),
+                    tag,
+                });
+                self.started(action.id, now + delay);
+            }
+            (ActionKind::Resource, _) => {
+                let Some(node) = node else { return self.no_such_node(&action) };
+                let Some(operation) = operation(&action, tag) else {
+                    return self.no_such_node(&action);
+                };
+                let timeout = Duration::from_millis(operation.timeout_ms);
+                let start_delay = Duration::from_millis(operation.start_delay_ms);
+                self.started(action.id, now + timeout + start_delay + delay);
+                let on_node = action.on_node.clone().unwrap_or_default();
+                self.broadcast(Message::Execute { to: node, operation, node: on_node });
+            }
+            _ => {
+                let text = format!("nobody knows how to carry out {}", action.key);
+                self.log(Level::Error, text);
+                self.started(action.id, NEVER);
+                self.completed(action.id);
+            }
+        }
+    }
+
+    fn no_such_node(&mut self, action: &Action) {
+        let reason = format!(
+            "{} cannot be carried out: {} is no member",
+            action.key,
+            action.on_node.as_deref().unwrap_or("its node")
+        );
+        self.log(Level::Error, reason.clone());
+        if let Some(execution) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()) {
+            execution.fail(action.id, &reason);
+        }
+    }
+
+    fn tag(&self, action: &Action) -> String {
+        let dc = self.dc.as_ref();
+        let expected = action.attribute("CRM_meta_op_target_rc").and_then(|rc| rc.parse().ok());
+        Tag {
+            action: action.id,
+            transition: dc.and_then(|dc| dc.execution.as_ref()).map_or(0, |e| e.transition.id),
+            target_rc: expected.unwrap_or(0),
+            uuid: dc.map(|dc| dc.uuid.clone()).unwrap_or_default(),
+        }
+        .to_string()
+    }
+
+    fn started(&mut self, id: u32, deadline: Instant) {
+        if let Some(execution) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()) {
+            execution.started(id, deadline);
+        }
+    }
+
+    fn completed(&mut self, id: u32) {
+        if let Some(execution) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()) {
+            execution.complete(id);
+        }
+    }
+
+    fn clear_failcount(&mut self, action: &Action) {
+        let (Some(node), Some(resource)) = (&action.on_node, &action.resource) else { return };
+        let task = action.attribute("CRM_meta_operation");
+        let interval = action.attribute("CRM_meta_interval").unwrap_or("0");
+        let suffix = match task {
+            Some(task) => format!("{}#{task}_{interval}", resource.id),
+            None => format!("{}#", resource.id),
+        };
+        for prefix in ["fail-count-", "last-failure-"] {
+            self.effects.push_back(Effect::ClearAttributes {
+                node: node.clone(),
+                prefix: format!("{prefix}{suffix}"),
+            });
+        }
+    }
+
+    /// The transition in force wants a node fenced: joins a fence that is under way, or asks for
+    /// one, though not sooner after a failure than the pause says.
+    fn want_fence(&mut self, now: Instant, action: &Action) {
+        self.started(action.id, NEVER);
+        let target = action.on_node.clone().unwrap_or_default();
+        let verb = action.attribute("stonith_action").unwrap_or("reboot").to_owned();
+        let dc = self.dc.as_mut().expect("only the DC carries out a transition");
+        let not_before = dc.failures.get(&target).map_or(now, |(_, at)| *at);
+        let fence = dc.fences.entry(target).or_insert(Fence {
+            ticket: None,
+            action: verb,
+            action_id: None,
+            not_before,
+        });
+        fence.action_id = Some(action.id);
+    }
+
+    fn ask_for_fences(&mut self, now: Instant) {
+        let timeout_ms = self.options.fencing_timeout_ms;
+        let Some(dc) = &mut self.dc else { return };
+        for (target, fence) in &mut dc.fences {
+            if fence.ticket.is_some() || fence.action_id.is_none() || fence.not_before > now {
+                continue;
+            }
+            dc.tickets += 1;
+            fence.ticket = Some(dc.tickets);
+            self.effects.push_back(Effect::Log(
+                Level::Notice,
+                format!("node {target} has to be fenced ({})", fence.action),
+            ));
+            self.effects.push_back(Effect::Fence {
+                ticket: dc.tickets,
+                target: target.clone(),
+                action: fence.action.clone(),
+                timeout_ms,
+            });
+        }
+    }
+
+    /// A fencing operation has ended, whoever asked for it.
+    pub(crate) fn fenced(&mut self, now: Instant, fenced: Fenced) {
+        let Fenced { tickets, target, action, error, client } = fenced;
+        let local = self.name(self.setup.local).to_owned();
+        if error.is_none() && target == local && action != "on" {
+            let reason = format!("this node was fenced on behalf of {client}, yet it still runs");
+            self.effects.push_back(Effect::Fatal(reason));
+            return;
+        }
+        if self.dc.is_none() {
+            return;
+        }
+        if error.is_none() {
+            self.write_fenced(now, &target, &action);
+        }
+        let Some(dc) = &mut self.dc else { return };
+        let asked = dc.fences.get(&target).and_then(|f| f.ticket);
+        let answers = asked.is_some_and(|ticket| tickets.contains(&ticket));
+        match error {
+            None => {
+                dc.failures.remove(&target);
+                // Anybody's success counts for what this transition waits for.
+                if let Some(fence) = dc.fences.remove(&target)
+                    && let (Some(id), Some(execution)) = (fence.action_id, &mut dc.execution)
+                {
+                    execution.complete(id);
+                }
+                if !answers {
+                    dc.want("a node was fenced");
+                }
+                let text = format!("node {target} is fenced ({action}), as its device confirmed");
+                self.log(Level::Notice, text);
+            }
+            Some(error) if answers => {
+                let (count, at) = dc.failures.entry(target.clone()).or_insert((0, now));
+                *count += 1;
+                let pause = Duration::from_secs(1 << (*count - 1).min(10)).min(FENCE_PAUSE_MAX);
+                *at = now + pause;
+                let reason = format!("node {target} could not be fenced: {error}");
+                if let Some(fence) = dc.fences.remove(&target)
+                    && let (Some(id), Some(execution)) = (fence.action_id, &mut dc.execution)
+                {
+                    execution.fail(id, &reason);
+                }
+                dc.want(&reason);
+                let text = format!("{reason}; nothing of it is started elsewhere until it is");
+                self.log(Level::Error, text);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn write_fenced(&mut self, now: Instant, target: &str, action: &str) {
+        let id = self.node_id(target).map_or_else(|| target.to_owned(), |id| id.to_string());
+        let uname = escape(target);
+        if action == "on" {
+            let at = self.wall_s(now).to_string();
+            let update = Update::set(target, "#node-unfenced", &at);
+            self.effects.push_back(Effect::Attributes(vec![update]));
+            return;
+        }
+        let state = format!("/cib/status/node_state[@id='{id}']");
+        self.effects.push_back(Effect::Cib(vec![
+            CibWrite::Status(format!(
+                "<node_state id=\"{id}\" uname=\"{uname}\" in_ccm=\"false\" crmd=\"offline\" \
+                 crm-debug-origin=\"fenced\" join=\"down\" expected=\"down\"/>"
+            )),
+            CibWrite::Delete(format!("{state}/lrm")),
+            CibWrite::Delete(format!("{state}/transient_attributes")),
+        ]));
+    }
+
+    /// A node's executor has a result.
+    pub(crate) fn result(&mut self, now: Instant, _sender: NodeId, report: WireReport) {
+        let good = succeeded(&report);
+        let WireReport { node, operation, outcome, .. } = &report;
+        let what = format!("{} of {} on {node}", operation.action, operation.resource);
+        if !good && !is_probe(operation) && outcome.status != Status::Cancelled {
+            let why = if outcome.reason.is_empty() { "no reason given" } else { &outcome.reason };
+            let text = format!("{what} failed with code {}: {why}", outcome.code);
+            self.log(Level::Warning, text);
+        }
+        let Some(dc) = &mut self.dc else { return };
+        dc.foreign.remove(&operation.tag);
+        let current = current_action(dc, &operation.tag);
+        let mut expected = good;
+        if let (Some(id), Some(execution)) = (current, &mut dc.execution) {
+            if good || ignores_failure(execution, id) {
+                expected |= execution.complete(id);
+            } else {
+                execution.fail(id, &format!("{what} failed"));
+            }
+        }
+        if !expected {
+            dc.want(&format!("{what} did not go as expected"));
+            self.count_failure(now, &report);
+        }
+    }
+
+    /// Counts a failure as the field does: a failed stop (and start, where the option says so)
+    /// counts as INFINITY, others as one each; probes do not count.
+    fn count_failure(&mut self, now: Instant, report: &WireReport) {
+        let operation = &report.operation;
+        if is_probe(operation) || report.outcome.status == Status::Cancelled {
+            return;
+        }
+        let offset = |value: &str| match value {
+            "1" | "" => Change::Add(1),
+            value => Change::Set(value.to_owned()),
+        };
+        let Some(dc) = &self.dc else { return };
+        let change = match operation.action.as_str() {
+            "start" => offset(&dc.failed_start_offset),
+            "stop" => offset(&dc.failed_stop_offset),
+            "notify" => return,
+            _ => Change::Add(1),
+        };
+        let suffix =
+            format!("{}#{}_{}", operation.resource, operation.action, operation.interval_ms);
+        let at = self.wall_s(now).to_string();
+        self.effects.push_back(Effect::Attributes(vec![
+            Update::new(&report.node, &format!("fail-count-{suffix}"), change),
+            Update::set(&report.node, &format!("last-failure-{suffix}"), &at),
+        ]));
+    }
+
+    /// A node has done what it was told, where there is no result to it.
+    pub(crate) fn complied(&mut self, tag: &str) {
+        let Some(dc) = &mut self.dc else { return };
+        dc.foreign.remove(tag);
+        if let (Some(id), Some(execution)) = (current_action(dc, tag), &mut dc.execution) {
+            execution.complete(id);
+        }
+    }
+
+    /// A node has not carried out what it was told, because the membership changed in between.
+    pub(crate) fn refused(&mut self, tag: &str) {
+        let Some(dc) = &mut self.dc else { return };
+        if let (Some(id), Some(execution)) = (current_action(dc, tag), &mut dc.execution) {
+            execution.fail(id, "the membership changed");
+            dc.want("the membership changed");
+        }
+    }
+
+    /// Ends the transition once nothing of it is under way. Fences go on without it.
+    fn finish(&mut self, now: Instant) {
+        let recheck = Duration::from_millis(self.options.recheck_ms);
+        let wall_s = self.wall_s(now);
+        let Some(dc) = &mut self.dc else { return };
+        let Some(execution) = &mut dc.execution else { return };
+        if execution.aborted.is_some() {
+            for fence in dc.fences.values_mut() {
+                if let Some(id) = fence.action_id.take() {
+                    execution.forget(id);
+                }
+            }
+            dc.fences.retain(|_, fence| fence.ticket.is_some());
+        }
+        if !execution.is_over() {
+            return;
+        }
+        let id = execution.transition.id;
+        let text = match &execution.aborted {
+            Some(reason) => format!("transition {id} ends early: {reason}"),
+            None if execution.left() > 0 => format!(
+                "transition {id} is over; {} actions could not go because of what failed",
+                execution.left()
+            ),
+            None => format!("transition {id} is complete"),
+        };
+        dc.recheck_at = if recheck.is_zero() { NEVER } else { now + recheck };
+        if let Some(at) = execution.transition.recheck_by {
+            let wait = u64::try_from(at).unwrap_or(0).saturating_sub(wall_s);
+            dc.recheck_at = dc.recheck_at.min(now + Duration::from_secs(wait + 1));
+        }
+        dc.execution = None;
+        self.effects.push_back(Effect::Log(Level::Info, text));
+    }
+
+    fn ask_for_plan(&mut self) {
+        let Some(dc) = &mut self.dc else { return };
+        let ready = dc.execution.is_none()
+            && !dc.planning
+            && dc.wait_until.is_none()
+            && dc.foreign.is_empty();
+        if !ready {
+            return;
+        }
+        let Some(reason) = dc.wanted.take() else { return };
+        dc.plan += 1;
+        dc.planning = true;
+        dc.outdated = false;
+        let plan = dc.plan;
+        self.effects.push_back(Effect::Log(Level::Info, format!("plan {plan}: {reason}")));
+        self.effects.push_back(Effect::Schedule { plan });
+    }
+
+    pub(crate) fn planned(&mut self, _now: Instant, plan: u32, result: Result<Transition, String>) {
+        let Some(dc) = self.dc.as_mut().filter(|dc| dc.plan == plan) else { return };
+        dc.planning = false;
+        if dc.outdated || !dc.joined {
+            dc.wanted.get_or_insert_with(|| "the cluster changed during planning".to_owned());
+            return;
+        }
+        match result {
+            Ok(transition) => {
+                dc.failed_start_offset.clone_from(&transition.failed_start_offset);
+                dc.failed_stop_offset.clone_from(&transition.failed_stop_offset);
+                dc.execution = Some(Execution::new(transition));
+            }
+            Err(error) => {
+                self.log(Level::Error, format!("no plan could be made: {error}"));
+            }
+        }
+    }
+}
+
+fn is_own(dc: &Dc, tag: &str) -> bool {
+    Tag::parse(tag).is_some_and(|tag| tag.uuid == dc.uuid) && current_action(dc, tag).is_some()
+}
+
+/// The action of the transition in force that a tag names.
+fn current_action(dc: &Dc, tag: &str) -> Option<u32> {
+    let tag = Tag::parse(tag)?;
+    let execution = dc.execution.as_ref()?;
+    (tag.uuid == dc.uuid && tag.transition == execution.transition.id).then_some(tag.action)
+}
+
+fn is_probe(operation: &Operation) -> bool {
+    operation.action == "monitor" && operation.interval_ms == 0
+}
+
+/// `on-fail="ignore"` lets what waits for the action go on.
+fn ignores_failure(execution: &Execution, id: u32) -> bool {
+    execution.action(id).and_then(|a| a.attribute("CRM_meta_on_fail")) == Some("ignore")
+}
+
+fn operation(action: &Action, tag: String) -> Option<Operation> {
+    let resource = action.resource.as_ref()?;
+    let number = |name: &str| action.attribute(name).and_then(|v| v.parse::<u64>().ok());
+    Some(Operation {
+        resource: resource.id.clone(),
+        action: action.operation.clone(),
+        interval_ms: number("CRM_meta_interval").unwrap_or(0),
+        timeout_ms: number("CRM_meta_timeout").unwrap_or(20_000),
+        start_delay_ms: number("CRM_meta_start_delay").unwrap_or(0),
+        agent: Agent {
+            class: resource.class.clone(),
+            provider: resource.provider.clone(),
+            name: resource.agent.clone(),
+        },
+        params: action.attributes.clone(),
+        tag,
+    })
+}

@@ -1,0 +1,197 @@
+//! What one node's executor has done, in the form in which the CIB keeps it.
+//!
+//! Names and meaning of the attributes: Pacemaker Explained, "Status", "Operation history".
+
+use std::collections::BTreeMap;
+
+use cib_xml::{Doc, Style};
+use crm_executor::{Agent, Operation, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::{FEATURE_SET, WireReport};
+
+/// Everything that a node has done, by resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History(pub BTreeMap<String, ResourceHistory>);
+
+/// What a node has done with one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceHistory {
+    /// The agent that was called.
+    pub agent: Agent,
+    /// Attributes of each `lrm_rsc_op`, by its id.
+    pub operations: BTreeMap<String, Vec<(String, String)>>,
+}
+
+impl History {
+    /// Takes a result in; returns the `<node_state>` fragment that tells it, if it is worth telling.
+    pub fn record(&mut self, node_id: &str, report: &WireReport) -> Option<String> {
+        let operation = &report.operation;
+        if matches!(operation.action.as_str(), "notify" | "meta-data" | "validate-all") {
+            return None;
+        }
+        let entry = self.0.entry(operation.resource.clone()).or_insert_with(|| ResourceHistory {
+            agent: operation.agent.clone(),
+            operations: BTreeMap::new(),
+        });
+        entry.agent = operation.agent.clone();
+        // A stop or a fresh start makes the recurring results of before meaningless.
+        if matches!(operation.action.as_str(), "stop" | "demote" | "promote") && succeeded(report) {
+            let prefix = format!("{}_monitor_", operation.resource);
+            entry.operations.retain(|id, _| !id.starts_with(&prefix) || operation.action != "stop");
+        }
+        let mut ids = vec![operation_id(operation)];
+        if failed(report) {
+            ids.push(format!("{}_last_failure_0", operation.resource));
+        }
+        let mut told = ResourceHistory { agent: entry.agent.clone(), operations: BTreeMap::new() };
+        for id in ids {
+            let attributes = attributes(&id, report);
+            entry.operations.insert(id.clone(), attributes.clone());
+            told.operations.insert(id, attributes);
+        }
+        let told = History(BTreeMap::from([(operation.resource.clone(), told)]));
+        Some(told.to_xml(node_id, &report.node))
+    }
+
+    /// Forgets a recurring operation; returns an expression that finds it in the CIB.
+    pub fn remove_recurring(&mut self, node_id: &str, operation: &Operation) -> String {
+        let id = operation_id(operation);
+        if let Some(resource) = self.0.get_mut(&operation.resource) {
+            resource.operations.remove(&id);
+        }
+        format!(
+            "/cib/status/node_state[@id='{node_id}']//lrm_resource[@id='{}']/lrm_rsc_op[@id='{id}']",
+            operation.resource
+        )
+    }
+
+    /// The `<node_state>` fragment with all of the history in it.
+    pub fn to_xml(&self, node_id: &str, uname: &str) -> String {
+        let mut doc = Doc::new("node_state");
+        let root = doc.root_id();
+        doc.set_attr(root, "id", node_id);
+        doc.set_attr(root, "uname", uname);
+        let lrm = doc.append_element(root, "lrm");
+        doc.set_attr(lrm, "id", node_id);
+        let resources = doc.append_element(lrm, "lrm_resources");
+        for (id, resource) in &self.0 {
+            let element = doc.append_element(resources, "lrm_resource");
+            doc.set_attr(element, "id", id);
+            doc.set_attr(element, "class", &resource.agent.class);
+            if let Some(provider) = &resource.agent.provider {
+                doc.set_attr(element, "provider", provider);
+            }
+            doc.set_attr(element, "type", &resource.agent.name);
+            for attributes in resource.operations.values() {
+                let op = doc.append_element(element, "lrm_rsc_op");
+                for (name, value) in attributes {
+                    doc.set_attr(op, name, value);
+                }
+            }
+        }
+        doc.root().to_xml(Style::Compact)
+    }
+}
+
+/// Whether the result is what the transition key says was expected.
+pub(crate) fn succeeded(report: &WireReport) -> bool {
+    report.outcome.status == Status::Done
+        && Tag::parse(&report.operation.tag).is_none_or(|tag| tag.target_rc == report.outcome.code)
+}
+
+fn failed(report: &WireReport) -> bool {
+    // A probe that finds what was not expected is a finding, not a failure.
+    let probe = report.operation.action == "monitor" && report.operation.interval_ms == 0;
+    let finding = probe
+        && report.outcome.status == Status::Done
+        && matches!(report.outcome.code, 0 | 5 | 7 | 8);
+    !finding && !succeeded(report)
+}
+
+/// Recurring operations and probes that failed have an entry each; of all others the last counts.
+fn operation_id(operation: &Operation) -> String {
+    if operation.interval_ms > 0 {
+        format!("{}_{}_{}", operation.resource, operation.action, operation.interval_ms)
+    } else {
+        format!("{}_last_0", operation.resource)
+    }
+}
+
+fn attributes(id: &str, report: &WireReport) -> Vec<(String, String)> {
+    let WireReport { node, operation, call, outcome, started_s, ran_ms, queued_ms } = report;
+    let Operation { resource, action, interval_ms, tag, .. } = operation;
+    let status = outcome.status.number();
+    let mut out: Vec<(String, String)> = Vec::with_capacity(20);
+    let mut put = |name: &str, value: String| out.push((name.to_owned(), value));
+    put("id", id.to_owned());
+    put("operation_key", format!("{resource}_{action}_{interval_ms}"));
+    put("operation", action.clone());
+    put("crm-debug-origin", "controller".to_owned());
+    put("crm_feature_set", FEATURE_SET.to_owned());
+    put("transition-key", tag.clone());
+    put("transition-magic", format!("{status}:{};{tag}", outcome.code));
+    put("exit-reason", outcome.reason.clone());
+    put("on_node", node.clone());
+    put("call-id", call.to_string());
+    put("rc-code", outcome.code.to_string());
+    put("op-status", status.to_string());
+    put("interval", interval_ms.to_string());
+    put("last-rc-change", started_s.to_string());
+    put("exec-time", ran_ms.to_string());
+    put("queue-time", queued_ms.to_string());
+    for name in ["migrate_source", "migrate_target"] {
+        let meta = format!("CRM_meta_{name}");
+        if let Some((_, value)) = operation.params.iter().find(|p| p.0 == meta) {
+            put(name, value.clone());
+        }
+    }
+    put("op-digest", operation_digest(&operation.params, *interval_ms));
+    out
+}
+
+/// The digest by which a later plan sees whether a resource runs with the parameters that the
+/// configuration has now: over the parameters without what the cluster adds, and over the time-out
+/// of recurring operations.
+pub fn operation_digest(params: &[(String, String)], interval_ms: u64) -> String {
+    let mut kept: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, value) in params {
+        let own = !name.starts_with("CRM_meta_") && name != "crm_feature_set";
+        if own || (interval_ms > 0 && name == "CRM_meta_timeout") {
+            kept.insert(name, value);
+        }
+    }
+    let mut doc = Doc::new("parameters");
+    let root = doc.root_id();
+    for (name, value) in kept {
+        doc.set_attr(root, name, value);
+    }
+    cib_xml::digest::on_disk(doc.root())
+}
+
+/// A transition key: `ACTION:TRANSITION:EXPECTED-CODE:DC-UUID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    pub(crate) action: u32,
+    pub(crate) transition: u32,
+    pub(crate) target_rc: i32,
+    pub(crate) uuid: String,
+}
+
+impl Tag {
+    pub(crate) fn parse(text: &str) -> Option<Tag> {
+        let mut parts = text.splitn(4, ':');
+        Some(Tag {
+            action: parts.next()?.parse().ok()?,
+            transition: parts.next()?.parse().ok()?,
+            target_rc: parts.next()?.parse().ok()?,
+            uuid: parts.next()?.to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.action, self.transition, self.target_rc, self.uuid)
+    }
+}

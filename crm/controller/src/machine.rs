@@ -1,0 +1,313 @@
+//! What every member does: say hello, learn who the DC is, obey it, keep the history, leave.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use membership_base::{Instant, NodeId, View};
+
+use crate::dc::Dc;
+use crate::history::History;
+use crate::{
+    CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Setup, WireReport,
+};
+
+/// The controller of one node; see the crate's page.
+pub struct Controller {
+    pub(crate) setup: Setup,
+    pub(crate) options: Options,
+    pub(crate) view: View,
+    was_quorate: bool,
+    /// Who has been heard in this view.
+    pub(crate) hellos: BTreeMap<NodeId, Hello>,
+    /// The CIB is the same everywhere in this view; ids of its node states.
+    pub(crate) synced: Option<Vec<NodeId>>,
+    /// The DC of this view, once all have been heard.
+    pub(crate) dc_node: Option<NodeId>,
+    /// What only the DC keeps; survives view changes as long as this node stays the DC.
+    pub(crate) dc: Option<Box<Dc>>,
+    history: History,
+    /// Tags of operations that the local executor has not finished.
+    busy: BTreeSet<String>,
+    /// For which node a local operation is, by tag, where it is not for this one.
+    on_behalf: BTreeMap<String, String>,
+    leaving: Option<Instant>,
+    pub(crate) effects: VecDeque<Effect>,
+}
+
+impl Controller {
+    /// A controller that has heard of nobody.
+    pub fn new(setup: Setup) -> Controller {
+        assert!(setup.nodes.contains_key(&setup.local), "the local node is among the configured");
+        Controller {
+            setup,
+            options: Options::default(),
+            view: View::default(),
+            was_quorate: false,
+            hellos: BTreeMap::new(),
+            synced: None,
+            dc_node: None,
+            dc: None,
+            history: History::default(),
+            busy: BTreeSet::new(),
+            on_behalf: BTreeMap::new(),
+            leaving: None,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input; drain [`Controller::poll_effect`] before the next.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::View(view) => self.view_changed(now, view),
+            Input::Delivered { sender, message } => self.delivered(now, sender, message),
+            Input::Synced { known } => {
+                self.synced = Some(known);
+                self.try_elect(now);
+            }
+            Input::CibChanged(change) => self.cib_changed(change),
+            Input::Options(options) => self.options = options,
+            Input::Planned { plan, result } => self.planned(now, plan, result),
+            Input::Report(report) => self.report(report),
+            Input::Cancelled { operation, tag } => {
+                if let Some(operation) = operation {
+                    let id = self.setup.local.to_string();
+                    let found = self.history.remove_recurring(&id, &operation);
+                    self.effects.push_back(Effect::Cib(vec![CibWrite::Delete(found)]));
+                }
+                self.busy.remove(&tag);
+                self.broadcast(Message::Complied { tag });
+            }
+            Input::Fenced(fenced) => self.fenced(now, fenced),
+            Input::Shutdown => self.shutdown(now),
+        }
+        self.advance(now);
+    }
+
+    /// Tells that time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.leaving.is_some_and(|deadline| deadline <= now) {
+            self.log(
+                Level::Error,
+                "resources did not stop within shutdown-escalation: leaving all the same",
+            );
+            self.leaving = Some(NEVER);
+            self.effects.push_back(Effect::Leave);
+        }
+        self.advance(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Controller::handle_timeout`] is wanted.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dc = self.dc.as_ref().and_then(|dc| dc.poll_timeout());
+        let leaving = self.leaving.filter(|deadline| *deadline < NEVER);
+        [dc, leaving].into_iter().flatten().min()
+    }
+
+    /// The DC, if it is known.
+    pub fn dc(&self) -> Option<NodeId> {
+        self.dc_node
+    }
+
+    /// How this controller stands.
+    pub fn phase(&self) -> Phase {
+        match (&self.dc, self.dc_node) {
+            (_, None) => Phase::Joining,
+            (None, Some(_)) => Phase::Member,
+            (Some(dc), Some(_)) => dc.phase(),
+        }
+    }
+
+    /// The name of a configured node.
+    pub(crate) fn name(&self, node: NodeId) -> &str {
+        self.setup.nodes.get(&node).map_or("unknown", String::as_str)
+    }
+
+    pub(crate) fn node_id(&self, name: &str) -> Option<NodeId> {
+        self.setup.nodes.iter().find(|(_, n)| *n == name).map(|(id, _)| *id)
+    }
+
+    pub(crate) fn wall_s(&self, now: Instant) -> u64 {
+        (self.setup.wall_ms + now.as_millis()) / 1000
+    }
+
+    pub(crate) fn broadcast(&mut self, message: Message) {
+        self.effects.push_back(Effect::Broadcast(message));
+    }
+
+    pub(crate) fn log(&mut self, level: Level, text: impl Into<String>) {
+        self.effects.push_back(Effect::Log(level, text.into()));
+    }
+
+    fn view_changed(&mut self, now: Instant, view: View) {
+        self.was_quorate = self.view.quorate;
+        let lost: Vec<NodeId> =
+            self.view.members.iter().filter(|m| !view.members.contains(m)).copied().collect();
+        for node in &lost {
+            let name = self.name(*node).to_owned();
+            self.log(Level::Notice, format!("node {name} left the membership"));
+        }
+        self.hellos.clear();
+        self.synced = None;
+        self.dc_node = None;
+        self.view = view;
+        if self.dc.is_some() {
+            self.nodes_lost(now, &lost);
+        }
+        let hello = Hello {
+            view: self.view.id,
+            is_dc: self.dc.is_some(),
+            was_quorate: self.was_quorate,
+            life: self.setup.life,
+            history: self.history.clone(),
+            busy: self.busy.iter().cloned().collect(),
+        };
+        self.broadcast(Message::Hello(Box::new(hello)));
+    }
+
+    fn delivered(&mut self, now: Instant, sender: NodeId, message: Message) {
+        let local = self.setup.local;
+        match message {
+            Message::Hello(hello) => {
+                if hello.view == self.view.id {
+                    self.hellos.insert(sender, *hello);
+                    self.try_elect(now);
+                }
+            }
+            Message::Execute { to, operation, node } => {
+                // What was said before a change of the membership and arrives after it is refused:
+                // this node's greeting, from which the DC learns what is under way, lacks it.
+                if to == local && self.dc_node != Some(sender) {
+                    self.broadcast(Message::Refused { tag: operation.tag });
+                } else if to == local {
+                    self.busy.insert(operation.tag.clone());
+                    if node != self.name(local) {
+                        self.on_behalf.insert(operation.tag.clone(), node);
+                    }
+                    self.effects
+                        .push_back(Effect::Execute(crm_executor::Input::Execute(operation)));
+                }
+            }
+            Message::Cancel { to, resource, action, interval_ms, tag } => {
+                if to == local && self.dc_node != Some(sender) {
+                    self.broadcast(Message::Refused { tag });
+                } else if to == local {
+                    self.busy.insert(tag.clone());
+                    let input = crm_executor::Input::Cancel { resource, action, interval_ms, tag };
+                    self.effects.push_back(Effect::Execute(input));
+                }
+            }
+            Message::Result { report } => self.result(now, sender, *report),
+            Message::Complied { tag } => self.complied(&tag),
+            Message::Refused { tag } => self.refused(&tag),
+            Message::Forget { to, resource, tag } => {
+                if to == local {
+                    self.forget(resource, tag);
+                }
+            }
+            Message::Go { to } => {
+                if to == local {
+                    self.leaving = Some(NEVER);
+                    self.effects.push_back(Effect::Leave);
+                }
+            }
+            Message::Replan { reason } => self.replan(&reason),
+        }
+    }
+
+    /// Names the DC as soon as all members have been heard; a DC of before stays, one of a quorate
+    /// partition goes before one that was alone, then the lowest number decides.
+    fn try_elect(&mut self, now: Instant) {
+        let heard = self.view.members.iter().all(|m| self.hellos.contains_key(m));
+        if !heard || self.view.members.is_empty() || self.synced.is_none() {
+            return;
+        }
+        if self.dc_node.is_some() {
+            return;
+        }
+        let claim = |(id, hello): (&NodeId, &Hello)| {
+            (!(hello.is_dc && hello.was_quorate), !hello.is_dc, *id)
+        };
+        let elected = self.hellos.iter().map(claim).min().map(|c| c.2);
+        let Some(elected) = elected else { return };
+        self.dc_node = Some(elected);
+        let name = self.name(elected).to_owned();
+        if elected != self.setup.local {
+            if self.dc.take().is_some() {
+                self.log(Level::Notice, format!("this node hands the DC's role to {name}"));
+                self.effects.push_back(Effect::Dc(false));
+            }
+            return;
+        }
+        if self.dc.is_none() {
+            self.log(Level::Notice, "this node is the DC");
+            self.dc = Some(Box::new(Dc::new(&self.setup)));
+            self.effects.push_back(Effect::Dc(true));
+        }
+        self.joined(now);
+    }
+
+    fn report(&mut self, report: crm_executor::Report) {
+        let tag = report.operation.tag.clone();
+        self.busy.remove(&tag);
+        let local = self.name(self.setup.local).to_owned();
+        let node = self.on_behalf.remove(&tag).unwrap_or(local);
+        let wire = WireReport {
+            node: node.clone(),
+            started_s: self.wall_s(report.started),
+            ran_ms: u64::try_from(report.ran.as_millis()).unwrap_or(u64::MAX),
+            queued_ms: u64::try_from(report.queued.as_millis()).unwrap_or(u64::MAX),
+            operation: report.operation,
+            call: report.call,
+            outcome: report.outcome,
+        };
+        let node_id = self.setup.local.to_string();
+        if let Some(xml) = self.history.record(&node_id, &wire) {
+            self.effects.push_back(Effect::Cib(vec![CibWrite::Status(xml)]));
+        }
+        self.broadcast(Message::Result { report: Box::new(wire) });
+    }
+
+    /// Forgets a resource (or all): the next plan probes for it.
+    fn forget(&mut self, resource: Option<String>, tag: Option<String>) {
+        let node_id = self.setup.local;
+        let names: Vec<String> = match resource {
+            Some(name) => vec![name],
+            None => self.history.0.keys().cloned().collect(),
+        };
+        let mut writes = Vec::new();
+        for name in names {
+            self.history.0.remove(&name);
+            writes.push(CibWrite::Delete(format!(
+                "/cib/status/node_state[@id='{node_id}']/lrm/lrm_resources/lrm_resource[@id='{name}']"
+            )));
+            let input = crm_executor::Input::Forget { resource: name };
+            self.effects.push_back(Effect::Execute(input));
+        }
+        if !writes.is_empty() {
+            self.effects.push_back(Effect::Cib(writes));
+        }
+        match tag {
+            Some(tag) => self.broadcast(Message::Complied { tag }),
+            None => self.broadcast(Message::Replan {
+                reason: format!("the history of node {} was cleaned", self.name(node_id)),
+            }),
+        }
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        if self.leaving.is_some() {
+            return;
+        }
+        self.leaving = Some(now + Duration::from_millis(self.options.shutdown_escalation_ms));
+        let name = self.name(self.setup.local).to_owned();
+        let at = self.wall_s(now).to_string();
+        self.log(Level::Notice, "leaving: resources are stopped or moved first");
+        let update = crm_attributes::Update::set(&name, "shutdown", &at);
+        self.effects.push_back(Effect::Attributes(vec![update]));
+    }
+}

@@ -1,0 +1,462 @@
+//! The routing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use cib_store::{Operation, Store, Who};
+use crm_api::{EventKind, Response};
+use crm_attributes::Attributes;
+use crm_controller::{Controller, Fenced, Level};
+use crm_executor::Executor;
+use crm_fencer::{Fencer, State};
+use membership_base::{Delivered, Instant, View};
+
+use crate::{Effect, Input, Message, PROTOCOL, Setup, cib};
+
+/// What a pending CIB request or fencing ticket belongs to.
+enum Asker {
+    /// One of the machines, which does not wait for the answer; what it wanted is for the log.
+    Machine(&'static str),
+    /// A tool, by the driver's number.
+    Client(u64),
+    /// The controller's own ticket.
+    Controller(u64),
+}
+
+/// One node; see the crate's page.
+pub struct Node {
+    pub(crate) setup: Setup,
+    pub(crate) view: View,
+    store: Store,
+    pub(crate) attributes: Attributes,
+    pub(crate) fencer: Fencer,
+    executor: Executor,
+    pub(crate) controller: Controller,
+    requests: u64,
+    cib_requests: BTreeMap<u64, Asker>,
+    fence_tickets: BTreeMap<u64, Asker>,
+    /// Own messages that the ring has not delivered yet.
+    unheard: u64,
+    /// Replies that wait until all that was said before them has been heard:
+    /// how many deliveries are still to come, and the reply.
+    waiting_replies: VecDeque<(u64, u64, Response)>,
+    heard: u64,
+    said: u64,
+    /// A plan that the controller wants computed.
+    plan_wanted: Option<u32>,
+    config_seen: bool,
+    pub(crate) effects: VecDeque<Effect>,
+}
+
+impl Node {
+    /// A node that is in no membership yet.
+    pub fn new(setup: Setup) -> Node {
+        let name = setup.nodes[&setup.local].clone();
+        let store = Store::new(cib_store::Setup {
+            local: setup.local,
+            uname: name.clone(),
+            boot: setup.life,
+            expected_votes: setup.nodes.len(),
+            doc: setup.cib.clone(),
+        });
+        let controller = Controller::new(crm_controller::Setup {
+            local: setup.local,
+            nodes: setup.nodes.clone(),
+            cluster_name: setup.cluster.clone(),
+            life: setup.life,
+            wall_ms: setup.wall_ms,
+        });
+        Node {
+            view: View::default(),
+            store,
+            attributes: Attributes::new(&name),
+            fencer: Fencer::new(&name, setup.life),
+            executor: Executor::new(),
+            controller,
+            requests: 0,
+            cib_requests: BTreeMap::new(),
+            fence_tickets: BTreeMap::new(),
+            unheard: 0,
+            waiting_replies: VecDeque::new(),
+            heard: 0,
+            said: 0,
+            plan_wanted: None,
+            config_seen: false,
+            effects: VecDeque::new(),
+            setup,
+        }
+    }
+
+    /// Takes one input; drain [`Node::poll_effect`] before the next.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::View(view) => self.view_changed(now, view),
+            Input::Delivered(delivered) => self.delivered(now, delivered),
+            Input::Client { id, who, request } => self.client(now, id, who, request),
+            Input::AgentFinished { run, outcome } => {
+                self.executor.handle(now, crm_executor::Input::Finished { run, outcome });
+            }
+            Input::FenceAgentFinished { run, result } => {
+                self.fencer.handle(now, crm_fencer::Input::Finished { run, result });
+            }
+            Input::Planned { plan, result } => {
+                self.controller.handle(now, crm_controller::Input::Planned { plan, result });
+            }
+            Input::Persisted { version } => {
+                self.store.handle(now, cib_store::Input::Persisted { version });
+            }
+            Input::CheckNow { resource } => {
+                self.executor.handle(now, crm_executor::Input::CheckNow { resource });
+            }
+            Input::Shutdown => self.controller.handle(now, crm_controller::Input::Shutdown),
+        }
+        self.settle(now);
+    }
+
+    /// Tells that time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.attributes.handle_timeout(now);
+        self.fencer.handle_timeout(now);
+        self.executor.handle_timeout(now);
+        self.controller.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Node::handle_timeout`] is wanted.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.attributes.poll_timeout(),
+            self.fencer.poll_timeout(),
+            self.executor.poll_timeout(),
+            self.controller.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The CIB as this node has it.
+    pub fn cib(&self) -> &cib_xml::Doc {
+        self.store.doc()
+    }
+
+    /// The local node's name.
+    pub fn name(&self) -> &str {
+        &self.setup.nodes[&self.setup.local]
+    }
+
+    fn names(&self, view: &View) -> Vec<String> {
+        view.members.iter().filter_map(|id| self.setup.nodes.get(id).cloned()).collect()
+    }
+
+    pub(crate) fn send(&mut self, message: Message) {
+        match postcard::to_extend(&message, vec![PROTOCOL]) {
+            Ok(bytes) => {
+                self.said += 1;
+                self.unheard += 1;
+                self.effects.push_back(Effect::Send(bytes));
+            }
+            Err(error) => {
+                let text = format!("a message could not be encoded: {error}");
+                self.effects.push_back(Effect::Log(Level::Error, text));
+            }
+        }
+    }
+
+    /// Answers a tool once everything said so far has come back through the ring.
+    pub(crate) fn reply_when_heard(&mut self, id: u64, response: Response) {
+        self.waiting_replies.push_back((self.said, id, response));
+    }
+
+    pub(crate) fn new_ticket(&mut self, client: u64) -> u64 {
+        self.requests += 1;
+        self.fence_tickets.insert(self.requests, Asker::Client(client));
+        self.requests
+    }
+
+    fn view_changed(&mut self, now: Instant, view: View) {
+        let lost: Vec<String> = self
+            .view
+            .members
+            .iter()
+            .filter(|m| !view.members.contains(m))
+            .filter_map(|id| self.setup.nodes.get(id).cloned())
+            .collect();
+        let members = self.names(&view);
+        let quorate = view.quorate;
+        self.view = view.clone();
+        self.effects.push_back(Effect::Event(EventKind::Membership {
+            members: members.clone(),
+            lost,
+            quorate,
+        }));
+        self.store.handle(now, cib_store::Input::View(view.clone()));
+        self.controller.handle(now, crm_controller::Input::View(view));
+        self.attributes.handle(now, crm_attributes::Input::View(members.clone()));
+        self.fencer.handle(now, crm_fencer::Input::View(members));
+    }
+
+    fn delivered(&mut self, now: Instant, delivered: Delivered) {
+        let Delivered { sender, bytes } = delivered;
+        if sender == self.setup.local {
+            self.unheard = self.unheard.saturating_sub(1);
+            self.heard += 1;
+        }
+        let message = match bytes.split_first() {
+            Some((&PROTOCOL, rest)) => postcard::from_bytes(rest).map_err(|e| e.to_string()),
+            Some((version, _)) => Err(format!("protocol {version}, this node speaks {PROTOCOL}")),
+            None => Err("it is empty".to_owned()),
+        };
+        let name = self.setup.nodes.get(&sender).cloned().unwrap_or_default();
+        match message {
+            Ok(Message::Cib(message)) => {
+                self.store.handle(now, cib_store::Input::Delivered { sender, message });
+            }
+            Ok(Message::Attributes(message)) => {
+                self.attributes.handle(now, crm_attributes::Input::Delivered(name, message));
+            }
+            Ok(Message::Fencer(message)) => {
+                if let crm_fencer::Message::Begin { target, action, .. } = &message {
+                    let (target, action) = (target.clone(), action.clone());
+                    self.effects
+                        .push_back(Effect::Event(EventKind::FencingBegun { target, action }));
+                }
+                self.fencer.handle(now, crm_fencer::Input::Delivered(name, message));
+            }
+            Ok(Message::Controller(message)) => {
+                if let crm_controller::Message::Result { report } = &message {
+                    self.effects.push_back(Effect::Event(EventKind::Operation {
+                        node: report.node.clone(),
+                        resource: report.operation.resource.clone(),
+                        action: report.operation.action.clone(),
+                        interval_ms: report.operation.interval_ms,
+                        code: report.outcome.code,
+                        reason: report.outcome.reason.clone(),
+                    }));
+                }
+                self.controller.handle(now, crm_controller::Input::Delivered { sender, message });
+            }
+            Err(error) => {
+                let text = format!("a message of node {name} cannot be read: {error}");
+                self.effects.push_back(Effect::Log(Level::Error, text));
+            }
+        }
+    }
+
+    pub(crate) fn cib_request(
+        &mut self,
+        now: Instant,
+        client: u64,
+        who: Who,
+        op: Operation,
+        force: bool,
+    ) {
+        self.ask_store(now, Asker::Client(client), who, op, force);
+    }
+
+    fn ask_store(&mut self, now: Instant, asker: Asker, who: Who, op: Operation, force: bool) {
+        self.requests += 1;
+        let id = self.requests;
+        self.cib_requests.insert(id, asker);
+        let now_seconds = i64::try_from((self.setup.wall_ms + now.as_millis()) / 1000).unwrap_or(0);
+        self.store.handle(now, cib_store::Input::Request { id, who, op, force, now_seconds });
+    }
+
+    /// Routes what the machines say until none of them has anything to say.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(effect) = self.store.poll_effect() {
+                self.store_effect(now, effect);
+            } else if let Some(effect) = self.attributes.poll_effect() {
+                self.attributes_effect(now, effect);
+            } else if let Some(effect) = self.fencer.poll_effect() {
+                self.fencer_effect(now, effect);
+            } else if let Some(effect) = self.executor.poll_effect() {
+                self.executor_effect(now, effect);
+            } else if let Some(effect) = self.controller.poll_effect() {
+                self.controller_effect(now, effect);
+            } else {
+                break;
+            }
+        }
+        while self.waiting_replies.front().is_some_and(|(at, ..)| *at <= self.heard) {
+            if let Some((_, id, response)) = self.waiting_replies.pop_front() {
+                self.reply(id, response);
+            }
+        }
+        // The rule of this crate: plan only from a CIB that contains all that was said.
+        if self.unheard == 0
+            && let Some(plan) = self.plan_wanted.take()
+        {
+            let cib = Arc::new(self.store.doc().clone());
+            let now_s = (self.setup.wall_ms + now.as_millis()) / 1000;
+            self.effects.push_back(Effect::Schedule { plan, cib, now_s });
+        }
+    }
+
+    fn store_effect(&mut self, now: Instant, effect: cib_store::Effect) {
+        match effect {
+            cib_store::Effect::Broadcast(message) => self.send(Message::Cib(message)),
+            cib_store::Effect::Persist { snapshot, version } => {
+                self.effects.push_back(Effect::Persist { snapshot, version });
+            }
+            cib_store::Effect::Reply { id, result } => match self.cib_requests.remove(&id) {
+                Some(Asker::Client(client)) => {
+                    let response = match result {
+                        Ok(output) => Response::Cib(
+                            output.xml.map(|doc| doc.root().to_xml(cib_xml::Style::Pretty)),
+                        ),
+                        Err(error) => {
+                            Response::Failed { code: error.exit_code(), reason: error.to_string() }
+                        }
+                    };
+                    self.reply(client, response);
+                }
+                Some(Asker::Machine(what)) => {
+                    if let Err(error) = result {
+                        let text = format!("the {what}'s change of the CIB was refused: {error}");
+                        self.effects.push_back(Effect::Log(Level::Error, text));
+                    }
+                }
+                Some(Asker::Controller(_)) | None => {}
+            },
+            cib_store::Effect::Changed { patch, config_changed, client, .. } => {
+                if config_changed || !self.config_seen {
+                    self.configure(now);
+                }
+                let change = cib::classify(patch.root(), config_changed, &client);
+                self.controller.handle(now, crm_controller::Input::CibChanged(change));
+                self.effects.push_back(Effect::Event(EventKind::CibChanged));
+            }
+            cib_store::Effect::SetAside { doc, reason } => {
+                self.effects.push_back(Effect::SetAside { doc, reason });
+            }
+            cib_store::Effect::Synced { .. } => {
+                self.configure(now);
+                let known = cib::known_nodes(self.store.doc().root());
+                self.controller.handle(now, crm_controller::Input::Synced { known });
+                // The CIB may be another node's: what this node's manager knows goes in again.
+                self.attributes.handle(now, crm_attributes::Input::Refresh);
+            }
+        }
+    }
+
+    /// Hands the configuration to the machines that keep a part of it.
+    fn configure(&mut self, now: Instant) {
+        self.config_seen = true;
+        let root = self.store.doc().root();
+        let devices = crm_fencer::Configuration::from_cib(root);
+        let options = cib::controller_options(root);
+        if *self.fencer.configuration() != devices {
+            self.fencer.handle(now, crm_fencer::Input::Configure(devices));
+        }
+        self.controller.handle(now, crm_controller::Input::Options(options));
+    }
+
+    fn attributes_effect(&mut self, now: Instant, effect: crm_attributes::Effect) {
+        match effect {
+            crm_attributes::Effect::Broadcast(message) => self.send(Message::Attributes(message)),
+            crm_attributes::Effect::Write(written) => {
+                let operation = cib::attribute_writes(written, &self.setup.nodes);
+                let who = cib::internal(cib::ATTRIBUTES);
+                self.ask_store(now, Asker::Machine("attribute manager"), who, operation, true);
+            }
+        }
+    }
+
+    fn fencer_effect(&mut self, now: Instant, effect: crm_fencer::Effect) {
+        match effect {
+            crm_fencer::Effect::Broadcast(message) => self.send(Message::Fencer(message)),
+            crm_fencer::Effect::Run { run, agent, options, timeout_ms } => {
+                self.effects.push_back(Effect::RunFenceAgent { run, agent, options, timeout_ms });
+            }
+            crm_fencer::Effect::Ended { tickets, record } => {
+                let error = match &record.state {
+                    State::Failed(reason) => Some(reason.clone()),
+                    State::Done | State::Pending => None,
+                };
+                let mut own = Vec::new();
+                for ticket in tickets {
+                    match self.fence_tickets.remove(&ticket) {
+                        Some(Asker::Client(client)) => match &error {
+                            None => self.reply(client, Response::Done),
+                            Some(reason) => self.fail(client, crm_api::exit::ERROR, reason),
+                        },
+                        Some(Asker::Controller(ticket)) => own.push(ticket),
+                        Some(Asker::Machine(_)) | None => {}
+                    }
+                }
+                self.effects.push_back(Effect::Event(EventKind::FencingEnded {
+                    target: record.target.clone(),
+                    action: record.action.clone(),
+                    device: record.device.clone(),
+                    error: error.clone(),
+                }));
+                let fenced = Fenced {
+                    tickets: own,
+                    target: record.target,
+                    action: record.action,
+                    error,
+                    client: record.client,
+                };
+                self.controller.handle(now, crm_controller::Input::Fenced(fenced));
+            }
+        }
+    }
+
+    fn executor_effect(&mut self, now: Instant, effect: crm_executor::Effect) {
+        match effect {
+            crm_executor::Effect::Run { run, operation } => {
+                self.effects.push_back(Effect::RunAgent { run, operation });
+            }
+            crm_executor::Effect::Kill { run } => {
+                self.effects.push_back(Effect::KillAgent { run });
+            }
+            crm_executor::Effect::Report(report) => {
+                self.controller.handle(now, crm_controller::Input::Report(report));
+            }
+            crm_executor::Effect::Cancelled { operation, tag } => {
+                let input = crm_controller::Input::Cancelled { operation, tag };
+                self.controller.handle(now, input);
+            }
+        }
+    }
+
+    fn controller_effect(&mut self, now: Instant, effect: crm_controller::Effect) {
+        use crm_controller::Effect as E;
+        match effect {
+            E::Broadcast(message) => self.send(Message::Controller(message)),
+            E::Cib(writes) => {
+                let operation = cib::controller_writes(writes);
+                let who = cib::internal(cib::CONTROLLER);
+                self.ask_store(now, Asker::Machine("controller"), who, operation, true);
+            }
+            E::Attributes(updates) => {
+                self.send(Message::Attributes(crm_attributes::Message::Update(updates)));
+            }
+            E::ClearAttributes { node, prefix } => {
+                self.send(Message::Attributes(crm_attributes::Message::Clear { node, prefix }));
+            }
+            E::Execute(input) => self.executor.handle(now, input),
+            E::Schedule { plan } => self.plan_wanted = Some(plan),
+            E::Fence { ticket: own, target, action, timeout_ms } => {
+                self.requests += 1;
+                let ticket = self.requests;
+                self.fence_tickets.insert(ticket, Asker::Controller(own));
+                let client = cib::CONTROLLER.to_owned();
+                let input =
+                    crm_fencer::Input::Request { ticket, target, action, client, timeout_ms };
+                self.fencer.handle(now, input);
+            }
+            E::Dc(dc) => self.attributes.handle(now, crm_attributes::Input::Writer(dc)),
+            E::Leave => self.effects.push_back(Effect::Leave),
+            E::Fatal(reason) => self.effects.push_back(Effect::Fatal(reason)),
+            E::Log(level, text) => self.effects.push_back(Effect::Log(level, text)),
+        }
+    }
+}
