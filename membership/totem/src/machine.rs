@@ -1,0 +1,503 @@
+//! The machine: inputs, effects, timers, and the way of a datagram to its handler.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use membership_base::{Delivered, Instant, NodeId};
+
+use crate::commit::Forming;
+use crate::gather::Gather;
+use crate::outbox::{Assembler, Outbox};
+use crate::peers::{Liveness, Peer, SOON};
+use crate::seal::{self, Keyring, OVERHEAD, Reject, Sealer};
+use crate::settings::Settings;
+use crate::store::Ring;
+use crate::wire::{DATA_HEADER, Frame, NODES_MAX, Phase, RingId, Token};
+
+/// Ring sequence numbers are made durable this far ahead, so that forming a ring never waits for
+/// the disk.
+const PERSIST_AHEAD: u64 = 4096;
+
+/// When a message may be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// As soon as its place in the order is settled.
+    Agreed,
+    /// When every member is known to have it, so that no single loss can undo it.
+    Safe,
+}
+
+/// What the driver tells the machine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Begin; once.
+    Start,
+    /// A datagram arrived on a link.
+    Packet {
+        /// The link's number.
+        link: u8,
+        /// The datagram.
+        bytes: Vec<u8>,
+    },
+    /// Send a message to all members, the local node included.
+    Submit {
+        /// Comes back in [`Effect::Refused`].
+        ticket: u64,
+        /// The message.
+        bytes: Vec<u8>,
+        /// When it may be delivered.
+        guarantee: Guarantee,
+    },
+    /// Leave the ring; nothing happens afterwards.
+    Leave,
+}
+
+/// A new membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingView {
+    /// Grows with every view.
+    pub id: u64,
+    /// The ring. A transitional view has the id of the ring that is about to be installed.
+    pub ring: RingId,
+    /// Ascending.
+    pub members: Vec<NodeId>,
+    /// Members that come together with us from the view before, ascending.
+    pub came_with_us: Vec<NodeId>,
+    /// Announced only to deliver what could not be made safe in the view before; another view
+    /// follows at once.
+    pub transitional: bool,
+}
+
+/// Why the machine forms a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has just been started.
+    Start,
+    /// The node is silent.
+    Silent(NodeId),
+    /// The node left on its own.
+    Left(NodeId),
+    /// The node was started anew.
+    Restarted(NodeId),
+    /// The node forms a ring.
+    Asked(NodeId),
+    /// The node is in another ring that can be joined with ours.
+    Merge(NodeId),
+    /// The token was lost.
+    TokenLoss,
+    /// The commit token was lost, or recovery did not come to an end.
+    CommitLoss,
+    /// The members did not agree in time.
+    NoConsensus,
+    /// The local node was paused for too long to know what happened meanwhile.
+    Paused,
+    /// The node does not receive messages although its heartbeats arrive.
+    NotReceiving(NodeId),
+}
+
+/// What the machine tells the driver.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send a datagram. The same bytes go to several nodes.
+    Transmit {
+        /// Receiver.
+        to: NodeId,
+        /// Link to use.
+        link: u8,
+        /// The datagram.
+        bytes: Arc<Vec<u8>>,
+    },
+    /// A message, in its place in the order.
+    Deliver(Delivered),
+    /// A new membership, in its place in the order.
+    View(RingView),
+    /// A submitted message was not taken: too many wait, it is too large, or the ring was left.
+    Refused {
+        /// Of the `Submit`.
+        ticket: u64,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Make this durable soon and hand it back as `Settings::ring_seq` at the next start.
+    Persist {
+        /// No ring below this number will be used after a restart.
+        ring_seq: u64,
+    },
+    /// The machine begins to form a ring: until the next view nothing is delivered.
+    Gathering(Reason),
+    /// A peer's liveness changed.
+    Peer {
+        /// The peer.
+        node: NodeId,
+        /// What it is now.
+        liveness: Liveness,
+    },
+    /// A link to a peer went up or down.
+    Link {
+        /// The peer.
+        node: NodeId,
+        /// The link's number.
+        link: u8,
+        /// Whether it works.
+        up: bool,
+    },
+    /// The local node was paused this long: what it believed of the cluster may be outdated.
+    Paused(Duration),
+    /// A datagram was not taken.
+    Rejected {
+        /// The link's number.
+        link: u8,
+        /// Why.
+        reject: Reject,
+    },
+}
+
+/// State of one peer, for tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub node: NodeId,
+    /// Whether it is heard.
+    pub liveness: Liveness,
+    /// Whether it says that it hears us.
+    pub hears_us: bool,
+    /// Silence after which it is suspected now.
+    pub suspect_after: Duration,
+    /// Link number and whether it works.
+    pub links: Vec<(u8, bool)>,
+}
+
+/// State of the machine, for tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it does.
+    pub phase: Phase,
+    /// The installed ring.
+    pub ring: RingId,
+    /// Its members.
+    pub members: Vec<NodeId>,
+    /// All peers.
+    pub peers: Vec<PeerStatus>,
+    /// Bytes that wait to be sent.
+    pub backlog: usize,
+    /// Tokens accepted on the installed ring.
+    pub tokens: u64,
+    /// Highest message number of the installed ring.
+    pub high: u64,
+}
+
+/// A token or commit token that was sent and may have been lost.
+pub(crate) struct Unconfirmed {
+    pub(crate) ring: RingId,
+    pub(crate) token_seq: u64,
+    pub(crate) to: NodeId,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) interval: Duration,
+    pub(crate) tries: u32,
+    pub(crate) at: Instant,
+}
+
+/// The deadlines of the machine; heartbeat deadlines of peers are kept with the peers.
+#[derive(Default)]
+pub(crate) struct Timers {
+    pub(crate) heartbeat: Option<Instant>,
+    pub(crate) probe: Option<Instant>,
+    pub(crate) token_loss: Option<Instant>,
+    pub(crate) hold: Option<Instant>,
+    pub(crate) wake: Option<Instant>,
+    pub(crate) join: Option<Instant>,
+    pub(crate) consensus: Option<Instant>,
+    pub(crate) start: Option<Instant>,
+}
+
+/// The ring as seen by one node. See the crate's head for what it promises.
+pub struct Totem {
+    pub(crate) settings: Settings,
+    pub(crate) me: NodeId,
+    pub(crate) now: Instant,
+    pub(crate) phase: Phase,
+    pub(crate) keyring: Keyring,
+    sealer: Sealer,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
+    /// The installed ring; before the first one, a ring of the local node alone with number 0.
+    pub(crate) ring: Ring,
+    pub(crate) forming: Option<Forming>,
+    pub(crate) gather: Gather,
+    /// How often the gather phase was entered.
+    pub(crate) generation: u64,
+    /// The highest ring number seen anywhere.
+    pub(crate) ring_seq: u64,
+    persisted: u64,
+    pub(crate) outbox: Outbox,
+    pub(crate) assembler: Assembler,
+    pub(crate) timers: Timers,
+    pub(crate) unconfirmed: Option<Unconfirmed>,
+    /// The token, while it rests here.
+    pub(crate) held: Option<Token>,
+    pub(crate) idle_visits: u32,
+    /// Since when `aru` has not moved although messages are missing.
+    pub(crate) stalled: Option<(u64, Instant)>,
+    pub(crate) heartbeat_soon: bool,
+    pub(crate) last_heartbeat: Instant,
+    pub(crate) effects: VecDeque<Effect>,
+}
+
+impl Totem {
+    /// A machine that does nothing until [`Input::Start`]. `now` is the driver's clock.
+    ///
+    /// # Panics
+    /// If the local node is not among the nodes, or there are more than 256 nodes.
+    pub fn new(settings: Settings, now: Instant) -> Totem {
+        assert!(settings.nodes.iter().any(|n| n.node == settings.me), "the local node is a node");
+        assert!(settings.nodes.len() <= NODES_MAX, "more nodes than a frame can name");
+        let me = settings.me;
+        let keyring = Keyring::new(&settings.cluster_name, settings.key.as_deref());
+        let sealer = Sealer::new(&keyring, me, settings.incarnation, settings.salt);
+        let peers = settings.nodes.iter().filter(|n| n.node != me);
+        let peers = peers.map(|n| (n.node, Peer::new(n, now))).collect();
+        Totem {
+            me,
+            now,
+            phase: Phase::Idle,
+            keyring,
+            sealer,
+            peers,
+            ring: Ring::new(RingId { seq: 0, rep: me }, vec![me]),
+            forming: None,
+            gather: Gather::default(),
+            generation: 0,
+            ring_seq: settings.ring_seq,
+            persisted: settings.ring_seq,
+            outbox: Outbox::new(settings.backlog),
+            assembler: Assembler::new(settings.message_max),
+            timers: Timers::default(),
+            unconfirmed: None,
+            held: None,
+            idle_visits: 0,
+            stalled: None,
+            heartbeat_soon: false,
+            last_heartbeat: now,
+            effects: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// One input.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.advance(now);
+        match input {
+            Input::Start => self.start(),
+            Input::Packet { link, bytes } => self.on_packet(link, &bytes),
+            Input::Submit { ticket, bytes, guarantee } => self.submit(ticket, bytes, guarantee),
+            Input::Leave => self.leave(),
+        }
+        self.finish();
+    }
+
+    /// Time has reached [`Totem::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        if !matches!(self.phase, Phase::Idle | Phase::Left) {
+            self.due_peers();
+            self.due_gather();
+            self.due_token();
+        }
+        self.finish();
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call [`Totem::handle_timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if matches!(self.phase, Phase::Idle | Phase::Left) {
+            return None;
+        }
+        let t = &self.timers;
+        [t.heartbeat, t.probe, t.token_loss, t.hold, t.wake, t.join, t.consensus, t.start]
+            .into_iter()
+            .flatten()
+            .chain(self.unconfirmed.as_ref().map(|u| u.at))
+            .chain(self.soon_deadline())
+            .chain(self.peers_deadline())
+            .chain(self.gather_deadline())
+            .min()
+    }
+
+    /// Bytes of accepted messages that are not in the ring yet.
+    pub fn backlog(&self) -> usize {
+        self.outbox.len_bytes()
+    }
+
+    /// State for tools.
+    pub fn status(&self) -> Status {
+        Status {
+            phase: self.phase,
+            ring: self.ring.id,
+            members: self.ring.members.clone(),
+            peers: self.peers.values().map(|p| p.status(self)).collect(),
+            backlog: self.outbox.len_bytes(),
+            tokens: self.ring.token_seq,
+            high: self.ring.high,
+        }
+    }
+
+    fn start(&mut self) {
+        if self.phase != Phase::Idle {
+            return;
+        }
+        self.timers.start = Some(self.now + self.settings.timing.start);
+        self.timers.heartbeat = Some(self.now);
+        self.note_ring_seq(self.ring_seq);
+        self.start_gather(Reason::Start);
+        self.beat(false);
+    }
+
+    /// Moves the clock and notices if the machine was not called for too long.
+    fn advance(&mut self, now: Instant) {
+        let gap = now.since(self.now);
+        self.now = self.now.max(now);
+        let alone = self.phase == Phase::Operational && self.ring.members.len() == 1;
+        if matches!(self.phase, Phase::Idle | Phase::Left) || alone {
+            return;
+        }
+        if gap > self.settings.timing.heartbeat + self.settings.timing.pause {
+            self.effects.push_back(Effect::Paused(gap));
+            // Whoever was silent may have been so because we did not listen.
+            self.forgive_peers();
+            self.start_gather(Reason::Paused);
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.soon_deadline().is_some_and(|at| at <= self.now) {
+            self.heartbeat_soon = false;
+            self.beat(false);
+        }
+    }
+
+    /// When to send a heartbeat out of turn.
+    fn soon_deadline(&self) -> Option<Instant> {
+        let active = !matches!(self.phase, Phase::Idle | Phase::Left);
+        (self.heartbeat_soon && active).then(|| self.last_heartbeat + SOON)
+    }
+
+    fn submit(&mut self, ticket: u64, bytes: Vec<u8>, guarantee: Guarantee) {
+        if self.phase == Phase::Left || bytes.len() > self.settings.message_max {
+            self.effects.push_back(Effect::Refused { ticket, bytes });
+            return;
+        }
+        if let Err(bytes) = self.outbox.push(bytes, guarantee == Guarantee::Safe) {
+            self.effects.push_back(Effect::Refused { ticket, bytes });
+            return;
+        }
+        self.work_arrived();
+    }
+
+    fn leave(&mut self) {
+        if matches!(self.phase, Phase::Idle | Phase::Left) {
+            self.phase = Phase::Left;
+            return;
+        }
+        let bytes = Arc::new(self.seal(&Frame::Leave.encode()));
+        let targets: Vec<(NodeId, u8)> =
+            self.peers.values().flat_map(|p| p.links().map(|l| (p.id, l))).collect();
+        for (to, link) in targets {
+            self.effects.push_back(Effect::Transmit { to, link, bytes: bytes.clone() });
+        }
+        self.phase = Phase::Left;
+        self.held = None;
+        self.unconfirmed = None;
+        self.forming = None;
+    }
+
+    fn on_packet(&mut self, link: u8, bytes: &[u8]) {
+        if matches!(self.phase, Phase::Idle | Phase::Left) {
+            return;
+        }
+        if let Err(reject) = self.try_packet(link, bytes)
+            && reject != Reject::Replay
+        {
+            self.effects.push_back(Effect::Rejected { link, reject });
+        }
+    }
+
+    fn try_packet(&mut self, link: u8, bytes: &[u8]) -> Result<(), Reject> {
+        let header = self.keyring.peek(bytes)?;
+        let from = header.sender;
+        let peer = self.peers.get_mut(&from).ok_or(Reject::Sender)?;
+        let opened = seal::open(&self.keyring, &mut peer.opener, &header, bytes)?;
+        let frame = Frame::decode(&opened.frame).map_err(|_| Reject::Frame)?;
+        if let Some(incarnation) = opened.new_incarnation {
+            self.on_new_incarnation(from, incarnation);
+        }
+        self.on_frame(from, link, frame);
+        Ok(())
+    }
+
+    fn on_frame(&mut self, from: NodeId, link: u8, frame: Frame) {
+        if !matches!(frame, Frame::Leave) {
+            self.on_heard(from, link);
+        }
+        match &frame {
+            Frame::Heartbeat(h) => return self.on_heartbeat(from, link, h),
+            Frame::Join(j) => self.on_heard_list(from, &j.heard),
+            _ => {}
+        }
+        // Nothing but signs of life is believed before the peer has named our incarnation.
+        if !self.peers.get(&from).is_some_and(|p| p.verified) {
+            self.heartbeat_soon = true;
+            return;
+        }
+        match frame {
+            Frame::Heartbeat(_) => {}
+            Frame::Join(join) => self.on_join(from, join),
+            Frame::Commit(commit) => self.on_commit(from, commit),
+            Frame::Token(token) => self.on_token(from, token),
+            Frame::Data(data) => self.on_data(data),
+            Frame::Wake(ring) => self.on_wake(ring),
+            Frame::TokenAck(ring, token_seq) => self.on_token_evidence(from, ring, token_seq),
+            Frame::Leave => self.on_leave(from),
+        }
+    }
+
+    /// Remembers the highest ring number, and asks for a durable reserve in time.
+    pub(crate) fn note_ring_seq(&mut self, seq: u64) {
+        self.ring_seq = self.ring_seq.max(seq);
+        if self.ring_seq + PERSIST_AHEAD / 4 > self.persisted {
+            self.persisted = self.ring_seq + PERSIST_AHEAD;
+            self.effects.push_back(Effect::Persist { ring_seq: self.persisted });
+        }
+    }
+
+    /// Bytes of a data frame's body, with room left to wrap it again in recovery.
+    pub(crate) fn body_max(&self) -> usize {
+        self.settings.datagram.saturating_sub(OVERHEAD + 2 * DATA_HEADER).max(512)
+    }
+
+    pub(crate) fn seal(&mut self, frame: &[u8]) -> Vec<u8> {
+        self.sealer.seal(&self.keyring, frame)
+    }
+
+    /// Sends a frame to some nodes, each over its best link.
+    pub(crate) fn send(&mut self, targets: &[NodeId], frame: &Frame) {
+        self.send_bytes(targets, &frame.encode(), false);
+    }
+
+    /// Sends an encoded frame; `every_link` is for when the best link is in doubt.
+    pub(crate) fn send_bytes(&mut self, targets: &[NodeId], frame: &[u8], every_link: bool) {
+        let bytes = Arc::new(self.seal(frame));
+        for to in targets {
+            let Some(peer) = self.peers.get(to) else { continue };
+            let best = if every_link { None } else { peer.best_link() };
+            let links: Vec<u8> = best.map_or_else(|| peer.links().collect(), |l| vec![l]);
+            for link in links {
+                let bytes = bytes.clone();
+                self.effects.push_back(Effect::Transmit { to: *to, link, bytes });
+            }
+        }
+    }
+}

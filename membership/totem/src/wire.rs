@@ -1,0 +1,484 @@
+//! Frames as bytes.
+//!
+//! Little-endian, fixed fields first, lists with a 16-bit length. Every read checks its bounds and
+//! every list its limit, so that no input can panic or make the reader allocate more than a small
+//! multiple of the datagram's own size. The format is ours; nothing else speaks it.
+
+use std::sync::Arc;
+
+use membership_base::NodeId;
+
+/// Most nodes that a frame may name.
+pub(crate) const NODES_MAX: usize = 256;
+/// Most retransmission requests that a token may carry.
+pub(crate) const REQUESTS_MAX: usize = 64;
+/// Bytes of a data frame before its body.
+pub(crate) const DATA_HEADER: usize = 1 + 12 + 8 + 4 + 1;
+
+/// The identity of a ring: two rings never share one, because a representative never uses a
+/// sequence number twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RingId {
+    /// Grows with every ring on every member.
+    pub seq: u64,
+    /// The member with the lowest id, which made the ring.
+    pub rep: NodeId,
+}
+
+/// What the machine is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Not started yet.
+    #[default]
+    Idle,
+    /// Agreeing on who will be in the next ring.
+    Gather,
+    /// Agreed; the commit token is going round.
+    Commit,
+    /// Exchanging what some members missed of the ring before.
+    Recovery,
+    /// The ring carries messages.
+    Operational,
+    /// Left on request; nothing is sent any more.
+    Left,
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The bytes end before the frame does.
+    #[error("the frame is cut short")]
+    Short,
+    /// A byte that names a kind has a value that this version does not know.
+    #[error("unknown kind {0}")]
+    Kind(u8),
+    /// A list is longer than allowed.
+    #[error("a list of {0} entries is too long")]
+    Long(usize),
+    /// There are bytes after the end of the frame.
+    #[error("{0} bytes too many")]
+    Trailing(usize),
+}
+
+/// A peer that the sender of a frame hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    /// Bit *n*: heard on link *n*.
+    pub(crate) links: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Heartbeat {
+    /// The receiver shall answer at once.
+    pub(crate) probe: bool,
+    pub(crate) phase: Phase,
+    pub(crate) link: u8,
+    pub(crate) ring: RingId,
+    /// The last token that the sender accepted on `ring`.
+    pub(crate) token_seq: u64,
+    pub(crate) heard: Vec<Heard>,
+    /// The members of `ring`.
+    pub(crate) members: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Join {
+    /// How many times the sender has entered the gather phase.
+    pub(crate) generation: u64,
+    /// The highest ring sequence number that the sender knows.
+    pub(crate) ring_seq: u64,
+    pub(crate) heard: Vec<Heard>,
+    pub(crate) members: Vec<NodeId>,
+    /// Nodes that shall not be in the next ring, with the incarnation that this is about (0: any).
+    pub(crate) failed: Vec<(NodeId, u64)>,
+}
+
+/// What a member knew of its old ring when it entered the commit phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OldRing {
+    pub(crate) ring: RingId,
+    /// All messages up to here were received.
+    pub(crate) aru: u64,
+    /// The highest message received.
+    pub(crate) high: u64,
+    /// All messages up to here are known to be at all members.
+    pub(crate) safe: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CommitMember {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) generation: u64,
+    pub(crate) old: Option<OldRing>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) ring: RingId,
+    pub(crate) token_seq: u64,
+    pub(crate) members: Vec<CommitMember>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) ring: RingId,
+    pub(crate) token_seq: u64,
+    /// The highest message sequence number given out.
+    pub(crate) seq: u64,
+    pub(crate) aru: u64,
+    /// Who lowered `aru`; 0 is nobody.
+    pub(crate) aru_setter: NodeId,
+    /// Data frames sent during the last rotation.
+    pub(crate) sent: u32,
+    /// In recovery: all messages up to here must be everywhere before the ring may be installed.
+    pub(crate) install_seq: u64,
+    /// In recovery: members that still have something to send again.
+    pub(crate) pending: Vec<NodeId>,
+    /// Messages asked for, and by whom.
+    pub(crate) requests: Vec<(u64, NodeId)>,
+}
+
+/// A numbered message of a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Data {
+    pub(crate) ring: RingId,
+    pub(crate) seq: u64,
+    pub(crate) origin: NodeId,
+    /// To be delivered only when every member has it.
+    pub(crate) safe: bool,
+    /// The body is an encoded message of the old ring.
+    pub(crate) recovered: bool,
+    pub(crate) body: Arc<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Heartbeat(Heartbeat),
+    Join(Join),
+    Commit(Commit),
+    Token(Token),
+    Data(Data),
+    /// A member has something to send: the representative shall not hold the token.
+    Wake(RingId),
+    /// The token with this number arrived.
+    TokenAck(RingId, u64),
+    /// The sender leaves for good.
+    Leave,
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+        let (head, tail) = self.0.split_at_checked(count).ok_or(WireError::Short)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn u16(&mut self) -> Result<u16, WireError> {
+        let mut raw = [0; 2];
+        raw.copy_from_slice(self.take(2)?);
+        Ok(u16::from_le_bytes(raw))
+    }
+
+    fn u32(&mut self) -> Result<u32, WireError> {
+        let mut raw = [0; 4];
+        raw.copy_from_slice(self.take(4)?);
+        Ok(u32::from_le_bytes(raw))
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        let mut raw = [0; 8];
+        raw.copy_from_slice(self.take(8)?);
+        Ok(u64::from_le_bytes(raw))
+    }
+
+    fn node(&mut self) -> Result<NodeId, WireError> {
+        Ok(NodeId(self.u32()?))
+    }
+
+    fn ring(&mut self) -> Result<RingId, WireError> {
+        Ok(RingId { seq: self.u64()?, rep: self.node()? })
+    }
+
+    fn list<T>(
+        &mut self,
+        limit: usize,
+        mut item: impl FnMut(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let count = usize::from(self.u16()?);
+        if count > limit {
+            return Err(WireError::Long(count));
+        }
+        (0..count).map(|_| item(self)).collect()
+    }
+
+    fn heard(&mut self) -> Result<Vec<Heard>, WireError> {
+        self.list(NODES_MAX, |r| {
+            Ok(Heard { node: r.node()?, incarnation: r.u64()?, links: r.u8()? })
+        })
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    fn end(self) -> Result<(), WireError> {
+        if self.0.is_empty() { Ok(()) } else { Err(WireError::Trailing(self.0.len())) }
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn node(&mut self, value: NodeId) {
+        self.u32(value.0);
+    }
+
+    fn ring(&mut self, value: RingId) {
+        self.u64(value.seq);
+        self.node(value.rep);
+    }
+
+    fn list<T>(&mut self, items: &[T], mut item: impl FnMut(&mut Self, &T)) {
+        let count = u16::try_from(items.len()).expect("lists are limited well below 65536");
+        self.0.extend_from_slice(&count.to_le_bytes());
+        items.iter().for_each(|i| item(self, i));
+    }
+
+    fn heard(&mut self, items: &[Heard]) {
+        self.list(items, |w, h| {
+            w.node(h.node);
+            w.u64(h.incarnation);
+            w.u8(h.links);
+        });
+    }
+}
+
+impl Phase {
+    fn code(self) -> u8 {
+        match self {
+            Phase::Idle => 0,
+            Phase::Gather => 1,
+            Phase::Commit => 2,
+            Phase::Recovery => 3,
+            Phase::Operational => 4,
+            Phase::Left => 5,
+        }
+    }
+
+    fn from_code(code: u8) -> Result<Phase, WireError> {
+        Ok(match code {
+            0 => Phase::Idle,
+            1 => Phase::Gather,
+            2 => Phase::Commit,
+            3 => Phase::Recovery,
+            4 => Phase::Operational,
+            5 => Phase::Left,
+            other => return Err(WireError::Kind(other)),
+        })
+    }
+}
+
+impl Frame {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut w = Writer(Vec::with_capacity(128));
+        match self {
+            Frame::Heartbeat(h) => encode_heartbeat(&mut w, h),
+            Frame::Join(j) => encode_join(&mut w, j),
+            Frame::Commit(c) => encode_commit(&mut w, c),
+            Frame::Token(t) => encode_token(&mut w, t),
+            Frame::Data(d) => d.encode_into(&mut w),
+            Frame::Wake(ring) => {
+                w.u8(6);
+                w.ring(*ring);
+            }
+            Frame::TokenAck(ring, seq) => {
+                w.u8(7);
+                w.ring(*ring);
+                w.u64(*seq);
+            }
+            Frame::Leave => w.u8(8),
+        }
+        w.0
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, WireError> {
+        let mut r = Reader(bytes);
+        let frame = match r.u8()? {
+            1 => decode_heartbeat(&mut r)?,
+            2 => decode_join(&mut r)?,
+            3 => decode_commit(&mut r)?,
+            4 => decode_token(&mut r)?,
+            5 => Frame::Data(Data::decode_from(&mut r)?),
+            6 => Frame::Wake(r.ring()?),
+            7 => Frame::TokenAck(r.ring()?, r.u64()?),
+            8 => Frame::Leave,
+            other => return Err(WireError::Kind(other)),
+        };
+        r.end()?;
+        Ok(frame)
+    }
+}
+
+impl Data {
+    fn encode_into(&self, w: &mut Writer) {
+        w.0.reserve(DATA_HEADER + self.body.len());
+        w.u8(5);
+        w.ring(self.ring);
+        w.u64(self.seq);
+        w.node(self.origin);
+        w.u8(u8::from(self.safe) | u8::from(self.recovered) << 1);
+        w.0.extend_from_slice(&self.body);
+    }
+
+    fn decode_from(r: &mut Reader<'_>) -> Result<Data, WireError> {
+        let (ring, seq, origin, flags) = (r.ring()?, r.u64()?, r.node()?, r.u8()?);
+        if flags > 3 {
+            return Err(WireError::Kind(flags));
+        }
+        let body = Arc::new(r.rest().to_vec());
+        Ok(Data { ring, seq, origin, safe: flags & 1 != 0, recovered: flags & 2 != 0, body })
+    }
+
+    /// The body of a recovery message: this message of the old ring as bytes.
+    pub(crate) fn wrapped(&self) -> Vec<u8> {
+        let mut w = Writer(Vec::new());
+        self.encode_into(&mut w);
+        w.0
+    }
+
+    /// The inverse of [`Data::wrapped`].
+    pub(crate) fn unwrapped(bytes: &[u8]) -> Result<Data, WireError> {
+        match Frame::decode(bytes)? {
+            Frame::Data(data) if !data.recovered => Ok(data),
+            _ => Err(WireError::Kind(bytes.first().copied().unwrap_or(0))),
+        }
+    }
+}
+
+fn encode_heartbeat(w: &mut Writer, h: &Heartbeat) {
+    w.u8(1);
+    w.u8(u8::from(h.probe));
+    w.u8(h.phase.code());
+    w.u8(h.link);
+    w.ring(h.ring);
+    w.u64(h.token_seq);
+    w.heard(&h.heard);
+    w.list(&h.members, |w, n| w.node(*n));
+}
+
+fn decode_heartbeat(r: &mut Reader<'_>) -> Result<Frame, WireError> {
+    Ok(Frame::Heartbeat(Heartbeat {
+        probe: r.u8()? != 0,
+        phase: Phase::from_code(r.u8()?)?,
+        link: r.u8()?,
+        ring: r.ring()?,
+        token_seq: r.u64()?,
+        heard: r.heard()?,
+        members: r.list(NODES_MAX, Reader::node)?,
+    }))
+}
+
+fn encode_join(w: &mut Writer, j: &Join) {
+    w.u8(2);
+    w.u64(j.generation);
+    w.u64(j.ring_seq);
+    w.heard(&j.heard);
+    w.list(&j.members, |w, n| w.node(*n));
+    w.list(&j.failed, |w, (n, i)| {
+        w.node(*n);
+        w.u64(*i);
+    });
+}
+
+fn decode_join(r: &mut Reader<'_>) -> Result<Frame, WireError> {
+    Ok(Frame::Join(Join {
+        generation: r.u64()?,
+        ring_seq: r.u64()?,
+        heard: r.heard()?,
+        members: r.list(NODES_MAX, Reader::node)?,
+        failed: r.list(NODES_MAX, |r| Ok((r.node()?, r.u64()?)))?,
+    }))
+}
+
+fn encode_commit(w: &mut Writer, c: &Commit) {
+    w.u8(3);
+    w.ring(c.ring);
+    w.u64(c.token_seq);
+    w.list(&c.members, |w, m| {
+        w.node(m.node);
+        w.u64(m.incarnation);
+        w.u64(m.generation);
+        w.u8(u8::from(m.old.is_some()));
+        if let Some(old) = m.old {
+            w.ring(old.ring);
+            w.u64(old.aru);
+            w.u64(old.high);
+            w.u64(old.safe);
+        }
+    });
+}
+
+fn decode_commit(r: &mut Reader<'_>) -> Result<Frame, WireError> {
+    let (ring, token_seq) = (r.ring()?, r.u64()?);
+    let members = r.list(NODES_MAX, |r| {
+        let (node, incarnation, generation) = (r.node()?, r.u64()?, r.u64()?);
+        let old = match r.u8()? {
+            0 => None,
+            1 => Some(OldRing { ring: r.ring()?, aru: r.u64()?, high: r.u64()?, safe: r.u64()? }),
+            other => return Err(WireError::Kind(other)),
+        };
+        Ok(CommitMember { node, incarnation, generation, old })
+    })?;
+    Ok(Frame::Commit(Commit { ring, token_seq, members }))
+}
+
+fn encode_token(w: &mut Writer, t: &Token) {
+    w.u8(4);
+    w.ring(t.ring);
+    w.u64(t.token_seq);
+    w.u64(t.seq);
+    w.u64(t.aru);
+    w.node(t.aru_setter);
+    w.u32(t.sent);
+    w.u64(t.install_seq);
+    w.list(&t.pending, |w, n| w.node(*n));
+    w.list(&t.requests, |w, (s, n)| {
+        w.u64(*s);
+        w.node(*n);
+    });
+}
+
+fn decode_token(r: &mut Reader<'_>) -> Result<Frame, WireError> {
+    Ok(Frame::Token(Token {
+        ring: r.ring()?,
+        token_seq: r.u64()?,
+        seq: r.u64()?,
+        aru: r.u64()?,
+        aru_setter: r.node()?,
+        sent: r.u32()?,
+        install_seq: r.u64()?,
+        pending: r.list(NODES_MAX, Reader::node)?,
+        requests: r.list(REQUESTS_MAX, |r| Ok((r.u64()?, r.node()?)))?,
+    }))
+}

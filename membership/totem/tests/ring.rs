@@ -1,0 +1,360 @@
+//! The ring's promises under loss, delay, partitions, pauses, crashes and restarts.
+
+#[path = "world.rs"]
+mod world;
+
+use membership_base::{NodeId, Rng};
+use membership_totem::{Guarantee, NodeLinks, Settings, Totem};
+use std::time::Duration;
+use world::{Entry, World, ms};
+
+fn ids(range: std::ops::RangeInclusive<u32>) -> Vec<NodeId> {
+    range.map(NodeId).collect()
+}
+
+fn formed(seed: u64, count: u32) -> World {
+    let mut world = World::new(seed, count);
+    world.start_all();
+    let all = world.up();
+    assert!(world.run_until(ms(500), |w| w.is_one_ring(&all)), "formed in time");
+    world
+}
+
+#[test]
+fn one_node_forms_at_once_and_delivers_to_itself() {
+    let mut world = World::new(1, 1);
+    world.start(NodeId(1));
+    assert!(world.is_one_ring(&[NodeId(1)]), "without waiting");
+    world.submit(NodeId(1), Guarantee::Safe, 10);
+    world.submit(NodeId(1), Guarantee::Agreed, 100_000);
+    world.check_own_delivered();
+    world.check();
+}
+
+#[test]
+fn three_nodes_form_one_ring_quickly_and_as_the_first_view() {
+    for seed in 0..50 {
+        let mut world = World::new(seed, 3);
+        world.encrypted = true;
+        let begin = world.now;
+        world.start_all();
+        assert!(world.run_until(ms(50), |w| w.is_one_ring(&ids(1..=3))), "seed {seed}");
+        assert!(world.now.since(begin) < ms(50));
+        for id in ids(1..=3) {
+            assert_eq!(world.log(id).len(), 1, "no smaller ring before");
+        }
+    }
+}
+
+#[test]
+fn a_node_without_peers_waits_a_moment_and_goes_on_alone() {
+    let mut world = World::new(3, 3);
+    world.start(NodeId(2));
+    assert!(world.run_until(ms(200), |w| w.is_one_ring(&[NodeId(2)])));
+    world.run_for(ms(2000));
+    world.start(NodeId(1));
+    assert!(world.run_until(ms(100), |w| w.is_one_ring(&ids(1..=2))), "joins quickly");
+}
+
+#[test]
+fn lost_node_is_out_within_half_a_second() {
+    for seed in 0..100 {
+        let mut world = formed(seed, 3);
+        let settle = world.rng.between(ms(300), ms(2000));
+        world.run_for(settle);
+        let begin = world.now;
+        let victim = NodeId(1 + (seed % 3) as u32);
+        world.crash(victim);
+        let rest = world.up();
+        assert!(world.run_until(ms(500), |w| w.is_one_ring(&rest)), "seed {seed}");
+        let took = world.now.since(begin);
+        assert!(took < ms(450), "took {took:?}");
+        world.check();
+    }
+}
+
+#[test]
+fn sixteen_nodes_lose_one_as_fast() {
+    let mut world = formed(5, 16);
+    world.run_for(ms(1000));
+    world.crash(NodeId(7));
+    let rest = world.up();
+    assert!(world.run_until(ms(450), |w| w.is_one_ring(&rest)));
+}
+
+#[test]
+fn a_leaving_node_is_out_at_once() {
+    let mut world = formed(5, 3);
+    world.run_for(ms(500));
+    world.leave(NodeId(2));
+    assert!(world.run_until(ms(10), |w| w.is_one_ring(&[NodeId(1), NodeId(3)])));
+    world.start(NodeId(2));
+    assert!(world.run_until(ms(100), |w| w.is_one_ring(&ids(1..=3))));
+}
+
+#[test]
+fn a_restart_between_two_heartbeats_is_noticed() {
+    let mut world = formed(6, 3);
+    world.run_for(ms(500));
+    world.crash(NodeId(3));
+    world.start(NodeId(3));
+    let before = world.view(NodeId(1)).unwrap().id;
+    assert!(world.run_until(ms(200), |w| {
+        w.view(NodeId(1)).unwrap().id > before && w.is_one_ring(&ids(1..=3))
+    }));
+    assert_eq!(world.view(NodeId(1)).unwrap().came_with_us, ids(1..=2));
+    world.check();
+}
+
+#[test]
+fn nobody_is_evicted_on_a_bad_network() {
+    for seed in 0..20 {
+        let mut world = formed(seed, 3);
+        world.loss_per_mille = 200;
+        world.delay = (ms(0), ms(30));
+        let before = world.view(NodeId(1)).unwrap().ring;
+        for _ in 0..60 {
+            let id = NodeId(1 + world.rng.below(3) as u32);
+            world.submit(id, Guarantee::Agreed, 50);
+            world.run_for(ms(1000));
+        }
+        for id in ids(1..=3) {
+            assert_eq!(
+                world.view(id).unwrap().ring,
+                before,
+                "seed {seed}: the same ring all along"
+            );
+        }
+        world.run_for(ms(3000));
+        world.check();
+        world.check_own_delivered();
+    }
+}
+
+#[test]
+fn idle_rings_answer_within_a_rotation() {
+    for guarantee in [Guarantee::Agreed, Guarantee::Safe] {
+        let mut world = formed(8, 3);
+        for round in 0..20 {
+            let settle = world.rng.between(ms(200), ms(900));
+            world.run_for(settle);
+            let sender = NodeId(1 + round % 3);
+            let (begin, len) = (world.now, world.log(sender).len());
+            world.submit(sender, guarantee, 50);
+            assert!(world.run_until(ms(4), |w| w.log(sender).len() > len));
+            let took = world.now.since(begin);
+            // Hops take 50 to 150 microseconds here.
+            assert!(took < Duration::from_micros(1500), "{guarantee:?} {took:?}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_ring_is_quiet() {
+    let mut world = formed(9, 3);
+    world.run_for(ms(2000));
+    let before = world.sent;
+    world.run_for(ms(10_000));
+    // 6 heartbeats per 50 ms, and a token round every 100 ms.
+    let per_second = (world.sent - before) / 10;
+    assert!(per_second < 250, "{per_second} packets a second");
+}
+
+#[test]
+fn large_messages_arrive_whole() {
+    let mut world = formed(10, 3);
+    world.submit(NodeId(1), Guarantee::Agreed, 8 << 20);
+    world.submit(NodeId(2), Guarantee::Safe, 300_000);
+    world.submit(NodeId(3), Guarantee::Agreed, 5);
+    world.run_for(ms(3000));
+    world.check();
+    world.check_own_delivered();
+}
+
+#[test]
+fn a_full_backlog_refuses_and_says_so() {
+    let mut world = World::new(1, 2);
+    world.tune = |s| s.backlog = 10_000;
+    world.start(NodeId(1));
+    for _ in 0..100 {
+        world.submit(NodeId(1), Guarantee::Agreed, 1000);
+    }
+    assert!(world.nodes[&NodeId(1)].submitted[&1].len() < 12);
+    world.run_for(ms(500));
+    world.check_own_delivered();
+}
+
+#[test]
+fn a_paused_node_distrusts_itself() {
+    for length in [260, 300, 400, 600, 2000] {
+        let mut world = formed(11, 3);
+        world.run_for(ms(500));
+        let before = world.view(NodeId(2)).unwrap().id;
+        world.pause(NodeId(2), ms(length));
+        world.run_for(ms(length + 1000));
+        assert!(world.is_one_ring(&ids(1..=3)), "{length} ms");
+        assert!(world.view(NodeId(2)).unwrap().id > before, "{length} ms: a new view");
+        world.check();
+    }
+}
+
+#[test]
+fn a_link_may_fail_without_a_new_view() {
+    let mut world = World::new(12, 3);
+    world.links = 2;
+    world.start_all();
+    assert!(world.run_until(ms(500), |w| w.is_one_ring(&ids(1..=3))));
+    world.run_for(ms(1000));
+    let before = world.view(NodeId(1)).unwrap().ring;
+    for a in ids(1..=3) {
+        for b in ids(1..=3) {
+            world.cut.insert((a, b, 0));
+        }
+    }
+    for _ in 0..50 {
+        world.submit(NodeId(2), Guarantee::Safe, 100);
+        world.run_for(ms(100));
+    }
+    world.check_own_delivered();
+    assert_eq!(world.view(NodeId(1)).unwrap().ring, before);
+}
+
+#[test]
+fn half_broken_connections_settle() {
+    // Nodes 1 and 3 cannot reach each other; 2 reaches both.
+    let mut world = formed(13, 3);
+    world.run_for(ms(500));
+    world.partition(&[NodeId(1)], &[NodeId(3)]);
+    world.run_for(ms(3000));
+    let before: Vec<u64> = ids(1..=3).iter().map(|id| world.view(*id).unwrap().id).collect();
+    world.run_for(ms(10_000));
+    let after: Vec<u64> = ids(1..=3).iter().map(|id| world.view(*id).unwrap().id).collect();
+    assert_eq!(before, after, "no ring after ring");
+    world.cut.clear();
+    assert!(world.run_until(ms(6000), |w| w.is_one_ring(&ids(1..=3))));
+    world.check();
+}
+
+#[test]
+fn a_node_that_cannot_hear_is_left_out() {
+    let mut world = formed(14, 3);
+    world.run_for(ms(500));
+    world.cut.insert((NodeId(1), NodeId(2), 0));
+    world.cut.insert((NodeId(3), NodeId(2), 0));
+    assert!(world.run_until(ms(1000), |w| w.is_one_ring(&[NodeId(1), NodeId(3)])));
+    world.check();
+}
+
+/// Anything may happen for a while; then all must be well again.
+fn chaos(seed: u64, count: u32) {
+    let mut world = World::new(seed, count);
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let all = ids(1..=count);
+    if rng.chance(300) {
+        world.links = 2;
+    }
+    world.start_all();
+    world.loss_per_mille = rng.below(4) * 70;
+    world.delay = (ms(0), Duration::from_micros(100 + rng.below(20_000)));
+    for _ in 0..rng.below(120) {
+        let id = NodeId(1 + rng.below(u64::from(count)) as u32);
+        match rng.below(100) {
+            0..=64 => {
+                let guarantee = if rng.chance(400) { Guarantee::Safe } else { Guarantee::Agreed };
+                let size = if rng.chance(100) { 40_000 } else { rng.below(400) as usize };
+                for _ in 0..rng.below(20) {
+                    world.submit(id, guarantee, size);
+                }
+            }
+            65..=69 => {
+                let cut = rng.below(u64::from(count)) as usize;
+                world.partition(&all[..cut], &all[cut..]);
+            }
+            70..=73 => {
+                let other = NodeId(1 + rng.below(u64::from(count)) as u32);
+                world.cut.insert((id, other, 0));
+            }
+            74..=83 => world.cut.clear(),
+            84..=87 => world.crash(id),
+            88..=94 if !world.is_up(id) => world.start(id),
+            95..=97 => world.pause(id, ms(rng.below(1200))),
+            98 if world.is_up(id) => world.leave(id),
+            99 => world.loss_per_mille = rng.below(4) * 70,
+            _ => {}
+        }
+        let longest = if rng.chance(700) { 8_000 } else { 700_000 };
+        world.run_for(Duration::from_micros(rng.below(longest)));
+    }
+    world.cut.clear();
+    world.loss_per_mille = 0;
+    world.delay = (Duration::from_micros(50), Duration::from_micros(150));
+    for id in &all {
+        if !world.is_up(*id) {
+            world.start(*id);
+        }
+    }
+    let whole = world.run_until(ms(15_000), |w| w.is_one_ring(&all));
+    assert!(whole, "seed {seed}: one ring in the end");
+    world.run_for(ms(2000));
+    assert!(world.is_one_ring(&all), "seed {seed}: and it stays");
+    world.check();
+    world.check_own_delivered();
+    let newest = world.log(NodeId(1)).iter().filter(|(_, e)| matches!(e, Entry::View(_))).count();
+    assert!(newest > 0);
+}
+
+#[test]
+fn chaos_of_two() {
+    seeds().for_each(|seed| chaos(seed, 2));
+}
+
+#[test]
+fn chaos_of_three() {
+    seeds().for_each(|seed| chaos(seed, 3));
+}
+
+#[test]
+fn chaos_of_five() {
+    seeds().for_each(|seed| chaos(seed, 5));
+}
+
+/// `SEEDS=from-to` runs others.
+fn seeds() -> std::ops::Range<u64> {
+    let given = std::env::var("SEEDS").ok();
+    let parsed = given.as_deref().and_then(|s| s.split_once('-'));
+    let bounds = parsed.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let (from, to) = bounds.unwrap_or((0, 60));
+    from..to
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_can_crash_the_machine(bytes in proptest::collection::vec(0u8..=255, 0..300)) {
+        membership_totem::fuzz_frame(&bytes);
+        let nodes = vec![
+            NodeLinks { node: NodeId(1), links: vec![0] },
+            NodeLinks { node: NodeId(2), links: vec![0] },
+        ];
+        let mut settings = Settings::new(NodeId(1), nodes);
+        settings.key = None;
+        settings.cluster_name = "alpha".into();
+        let now = membership_base::Instant(5);
+        let mut machine = Totem::new(settings.clone(), now);
+        machine.handle(now, membership_totem::Input::Start);
+        // A plain datagram that passes the envelope, so that the frame is what it is about.
+        settings.me = NodeId(2);
+        let mut other = Totem::new(settings, now);
+        other.handle(now, membership_totem::Input::Start);
+        let mut header = Vec::new();
+        while let Some(effect) = other.poll_effect() {
+            if let membership_totem::Effect::Transmit { bytes, .. } = effect {
+                header = bytes[..34].to_vec();
+            }
+        }
+        header[33] = 0x7f;
+        header.extend_from_slice(&bytes);
+        machine.handle(now, membership_totem::Input::Packet { link: 0, bytes: header });
+        machine.handle(now, membership_totem::Input::Packet { link: 9, bytes });
+        while machine.poll_effect().is_some() {}
+    }
+}
