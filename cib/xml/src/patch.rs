@@ -11,7 +11,7 @@ mod journal;
 mod make;
 
 pub use apply::apply;
-pub use journal::{Delta, from_journal};
+pub use journal::{Delta, from_journal, pending_change};
 pub use make::{Positions, make};
 
 use crate::digest;

@@ -19,6 +19,18 @@ pub struct Delta {
 /// Nodes that existed before may be changed, deleted, or put under another parent by the
 /// transaction; one that is only moved among its siblings is not noticed: use [`super::make`].
 pub fn from_journal(doc: &Doc, journal: &Journal) -> Option<Delta> {
+    let mut patch = Some(Doc::default());
+    let config_changed = describe(doc, journal, &mut patch)?;
+    Some(Delta { patch: patch?, config_changed })
+}
+
+/// What the open transaction of `doc` changed so far: `None` for nothing, else whether anything at
+/// or below `/cib/configuration` changed.
+pub fn pending_change(doc: &Doc) -> Option<bool> {
+    describe(doc, doc.journal.as_deref()?, &mut None)
+}
+
+fn describe(doc: &Doc, journal: &Journal, patch: &mut Option<Doc>) -> Option<bool> {
     if journal.is_empty() {
         return None;
     }
@@ -27,7 +39,9 @@ pub fn from_journal(doc: &Doc, journal: &Journal) -> Option<Delta> {
     let source = super::VERSION_FIELDS
         .map(|f| old_attrs.iter().find(|(name, _)| *name == f).map(|(_, value)| *value));
     let walk = Walk { doc, before: &before };
-    let mut patch = header(source, version_attrs(doc.root()));
+    if let Some(patch) = patch {
+        *patch = header(source, version_attrs(doc.root()));
+    }
     let mut config_changed = false;
     let mut empty = true;
     let mut note = |path: &str| {
@@ -38,7 +52,9 @@ pub fn from_journal(doc: &Doc, journal: &Journal) -> Option<Delta> {
     for ix in before.touched.iter().copied() {
         if let Some((path, position)) = walk.deleted(ix) {
             note(&path);
-            add_delete(&mut patch, &path, position);
+            if let Some(patch) = patch {
+                add_delete(patch, &path, position);
+            }
         }
     }
     for ix in before.touched.iter().copied() {
@@ -56,7 +72,9 @@ pub fn from_journal(doc: &Doc, journal: &Journal) -> Option<Delta> {
         if !changed.is_empty() {
             let path = walk.path_now(ix);
             note(&path);
-            add_modify(&mut patch, &path, &changed, node);
+            if let Some(patch) = patch {
+                add_modify(patch, &path, &changed, node);
+            }
         }
     }
     let moved = before.touched.iter().copied().filter(|ix| walk.moved(*ix));
@@ -69,9 +87,11 @@ pub fn from_journal(doc: &Doc, journal: &Journal) -> Option<Delta> {
         }
         let path = walk.path_now(parent);
         note(&format!("{path}/{}", node.name()));
-        add_create(&mut patch, &path, position(doc, NodeId(ix)), node);
+        if let Some(patch) = patch {
+            add_create(patch, &path, position(doc, NodeId(ix)), node);
+        }
     }
-    if empty { None } else { Some(Delta { patch, config_changed }) }
+    if empty { None } else { Some(config_changed) }
 }
 
 struct Walk<'a> {

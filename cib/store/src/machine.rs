@@ -1,0 +1,715 @@
+//! The replica.
+//!
+//! Every change is broadcast and applied by all members in the order of the ring, so members of a
+//! view have the same CIB. What is promised:
+//!
+//! * A write is answered when it was applied locally and, if it changed the configuration, when a
+//!   majority of the configured nodes (or all members, if they are fewer) have it on disk and the
+//!   partition has quorum. So what was acknowledged survives every failure that leaves a quorum.
+//! * When a view begins, members compare. If they differ, one state is chosen on all of them by the
+//!   same rule: was in a quorate partition; then the higher version; then has been in sync since
+//!   its start; then the lower node id. Its owner sends it, everybody takes it over at the same
+//!   point of the order, and what loses is handed out to be kept in a file unless the winner has
+//!   seen it before.
+//! * The version never goes back: if a loser's was higher, the winner's state gets a higher one.
+//! * A write is done at most once, also when it is repeated after a view change: results of past
+//!   writes are part of the replicated state.
+//!
+//! All members agree at the same message of the order, and a write is only applied in the view in
+//! which it was sent, so no write is ever between two states of the CIB.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use cib_xml::patch::{self, Positions};
+use cib_xml::{Doc, Style, digest};
+use membership_base::{Instant, NodeId, View};
+
+use crate::apply::{Applied, Context, apply};
+use crate::disk;
+use crate::error::{ErrorKind, StoreError};
+use crate::message::{Done, Lineage, Message, State, Write, WriteId};
+use crate::operation::{Operation, Output, Who};
+use crate::version::Version;
+
+/// Unanswered writes of one node that may be under way: later ones wait.
+const WINDOW: u64 = 256;
+/// Results of past writes that are remembered for each node; more than the window, see
+/// [`Done::check`].
+const RESULTS_MAX: usize = 512;
+/// Requests that may wait at one node.
+const REQUESTS_MAX: usize = 16_384;
+/// States of the configuration by which a winner recognises an older self.
+const HISTORY_MAX: usize = 64;
+
+/// What a replica starts with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This node.
+    pub local: NodeId,
+    /// Its name, for `update-origin`.
+    pub uname: String,
+    /// A number that no earlier start of this node had, and higher than theirs.
+    pub boot: u64,
+    /// Votes of all configured nodes.
+    pub expected_votes: usize,
+    /// What was on disk, or [`crate::empty_cib`].
+    pub doc: Doc,
+}
+
+/// What happens to a replica.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The membership changed.
+    View(View),
+    /// A message arrived in order.
+    Delivered {
+        /// Who sent it.
+        sender: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Something local wants something.
+    Request {
+        /// Names the request in the reply; unique among the waiting ones.
+        id: u64,
+        /// Who asks.
+        who: Who,
+        /// What for.
+        op: Operation,
+        /// Change even without quorum.
+        force: bool,
+        /// Wall clock in seconds since 1970.
+        now_seconds: i64,
+    },
+    /// A snapshot is on disk.
+    Persisted {
+        /// The version of [`Effect::Persist`].
+        version: Version,
+    },
+}
+
+/// What a replica wants done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send to all members, this one included, in total order.
+    Broadcast(Message),
+    /// Write to disk, then say so with [`Input::Persisted`]. One at a time.
+    Persist {
+        /// The configuration, for [`disk::to_bytes`].
+        snapshot: Arc<Doc>,
+        /// Its version.
+        version: Version,
+    },
+    /// The answer to a request.
+    Reply {
+        /// Which one.
+        id: u64,
+        /// The answer.
+        result: Result<Output, StoreError>,
+    },
+    /// The CIB changed.
+    Changed {
+        /// The version before.
+        old: Version,
+        /// The version after.
+        new: Version,
+        /// What changed.
+        patch: Arc<Doc>,
+        /// Whether the configuration did.
+        config_changed: bool,
+        /// The node where the change comes from.
+        origin: NodeId,
+        /// The program that asked for it.
+        client: String,
+    },
+    /// This state lost against another one, which has not seen its configuration.
+    SetAside {
+        /// The state.
+        doc: Doc,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// All members of the view have the same CIB.
+    Synced {
+        /// Its version.
+        version: Version,
+    },
+}
+
+/// A request that was broadcast, or waits to be.
+#[derive(Clone, Debug)]
+struct Pending {
+    request: u64,
+    write: Write,
+    /// Broadcast in the current view.
+    sent: bool,
+}
+
+/// A request that was applied and waits for disks.
+#[derive(Clone, Debug)]
+struct Applying {
+    request: u64,
+    write: Write,
+    version: Version,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Alone before the first view, or comparing.
+    Comparing {
+        states: BTreeMap<NodeId, State>,
+    },
+    /// Waiting for the winner's state.
+    Adopting {
+        winner: NodeId,
+        lost: bool,
+    },
+    Synced,
+}
+
+/// A replica of the CIB.
+#[derive(Debug)]
+pub struct Store {
+    local: NodeId,
+    uname: String,
+    boot: u64,
+    expected_votes: usize,
+    doc: Doc,
+    version: Version,
+    view: View,
+    phase: Phase,
+    was_quorate: bool,
+    lived: bool,
+    done: Done,
+    history: VecDeque<Lineage>,
+    next_seq: u64,
+    pending: VecDeque<Pending>,
+    applying: Vec<Applying>,
+    /// The newest version that each member has on disk, as far as it said so.
+    durable: BTreeMap<NodeId, Version>,
+    /// The newest version on the local disk, and the one being written.
+    local_durable: Option<Version>,
+    persisting: Option<Version>,
+    effects: VecDeque<Effect>,
+}
+
+impl Store {
+    /// A replica that knows nobody yet; what is in `setup.doc` counts as being on disk.
+    pub fn new(setup: Setup) -> Store {
+        let version = Version::of(&setup.doc);
+        let mut store = Store {
+            local: setup.local,
+            uname: setup.uname,
+            boot: setup.boot,
+            expected_votes: setup.expected_votes,
+            doc: setup.doc,
+            version,
+            view: View::default(),
+            phase: Phase::Comparing { states: BTreeMap::new() },
+            was_quorate: false,
+            lived: false,
+            done: Done::default(),
+            history: VecDeque::new(),
+            next_seq: 0,
+            pending: VecDeque::new(),
+            applying: Vec::new(),
+            durable: BTreeMap::new(),
+            local_durable: Some(version),
+            persisting: None,
+            effects: VecDeque::new(),
+        };
+        store.remember_lineage();
+        store
+    }
+
+    /// The CIB with status. Clone it for use elsewhere: that is a memory copy.
+    pub fn doc(&self) -> &Doc {
+        &self.doc
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether all members of the current view have the same CIB.
+    pub fn is_synced(&self) -> bool {
+        matches!(self.phase, Phase::Synced)
+    }
+
+    /// Sets the votes of all configured nodes, when the cluster's configuration changed.
+    pub fn set_expected_votes(&mut self, votes: usize) {
+        self.expected_votes = votes;
+        self.acknowledge();
+    }
+
+    /// Takes one input. Drain [`Store::poll_effect`] before the next one.
+    pub fn handle(&mut self, _now: Instant, input: Input) {
+        match input {
+            Input::View(view) => self.on_view(view),
+            Input::Delivered { sender, message } => self.on_message(sender, message),
+            Input::Request { id, who, op, force, now_seconds } => {
+                self.on_request(id, who, op, force, now_seconds);
+            }
+            Input::Persisted { version } => self.on_persisted(version),
+        }
+        if self.doc.compact() {
+            // Nothing keeps node ids between inputs.
+        }
+    }
+
+    /// There are no timers: does nothing.
+    pub fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// The next thing to do, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// There are no timers: always `None`.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn emit(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    fn reply(&mut self, id: u64, result: Result<Output, StoreError>) {
+        self.emit(Effect::Reply { id, result });
+    }
+
+    // Membership
+
+    fn on_view(&mut self, view: View) {
+        if view.id == self.view.id && view.members == self.view.members {
+            // Only the verdict on quorum changed.
+            self.view = view;
+            if self.is_synced() {
+                self.was_quorate = self.view.quorate;
+                self.acknowledge();
+                self.send_pending();
+            }
+            return;
+        }
+        self.durable.retain(|node, _| view.members.contains(node));
+        self.view = view;
+        self.phase = Phase::Comparing { states: BTreeMap::new() };
+        let state = State {
+            view: self.view.id,
+            version: self.version,
+            digest: self.digest(),
+            config_digest: self.config_digest(),
+            was_quorate: self.was_quorate,
+            lived: self.lived,
+        };
+        self.emit(Effect::Broadcast(Message::State(state)));
+        self.acknowledge();
+    }
+
+    /// Digest of the whole replicated state: the CIB, and the results of past writes.
+    fn digest(&self) -> String {
+        let done = Message::Full {
+            view: 0,
+            xml: digest::v2_unfiltered(self.doc.root()),
+            version: self.version,
+            done: self.done.clone(),
+            history: Vec::new(),
+        };
+        digest::md5_hex(&done.encode())
+    }
+
+    fn config_digest(&self) -> String {
+        self.doc.root().child("configuration").map(digest::v2).unwrap_or_default()
+    }
+
+    fn on_message(&mut self, sender: NodeId, message: Message) {
+        match message {
+            Message::State(state) => self.on_state(sender, state),
+            Message::Full { view, xml, version, done, history } => {
+                self.on_full(sender, view, &xml, version, done, history);
+            }
+            Message::Write(write) => {
+                if self.is_synced() && write.view == self.view.id {
+                    self.on_write(write);
+                }
+            }
+            Message::Persisted { version } => {
+                let known = self.durable.entry(sender).or_insert(version);
+                *known = (*known).max(version);
+                self.acknowledge();
+            }
+        }
+    }
+
+    fn on_state(&mut self, sender: NodeId, state: State) {
+        if state.view != self.view.id || !self.view.members.contains(&sender) {
+            return;
+        }
+        let Phase::Comparing { states } = &mut self.phase else { return };
+        states.insert(sender, state);
+        if states.len() < self.view.members.len() {
+            return;
+        }
+        let states = std::mem::take(states);
+        let rank = |(node, s): &(&NodeId, &State)| {
+            (s.was_quorate, s.version, s.lived, std::cmp::Reverse(**node))
+        };
+        let Some((winner, best)) = states.iter().max_by_key(rank) else { return };
+        if states.values().all(|s| s.digest == best.digest) {
+            self.synced();
+            return;
+        }
+        let mine = &states[&self.local];
+        let lost = mine.digest != best.digest && mine.config_digest != best.config_digest;
+        if *winner == self.local {
+            let version = merged_version(best, &states);
+            let full = Message::Full {
+                view: self.view.id,
+                xml: self.doc.root().to_xml(Style::Compact),
+                version,
+                done: self.done.clone(),
+                history: self.history.iter().cloned().collect(),
+            };
+            self.emit(Effect::Broadcast(full));
+        }
+        self.phase = Phase::Adopting { winner: *winner, lost };
+    }
+
+    fn on_full(
+        &mut self,
+        sender: NodeId,
+        view: u64,
+        xml: &str,
+        version: Version,
+        done: Done,
+        history: Vec<Lineage>,
+    ) {
+        let Phase::Adopting { winner, lost } = self.phase else { return };
+        if sender != winner || view != self.view.id {
+            return;
+        }
+        // The winner took it from its own memory, so only a broken peer sends something else.
+        let Ok(mut doc) = Doc::parse(xml) else { return };
+        version.write(&mut doc);
+        if lost {
+            self.set_aside(winner, &history);
+        }
+        let config_before = self.config_digest();
+        let old = self.version;
+        let patch = patch::make(&self.doc, &doc, Positions::Count);
+        (self.doc, self.version) = (doc, version);
+        (self.done, self.history) = (done, history.into());
+        if let Some(patch) = patch {
+            let config_changed = config_before != self.config_digest() || !old.same_config(version);
+            self.emit(Effect::Changed {
+                old,
+                new: version,
+                patch: Arc::new(patch),
+                config_changed,
+                origin: winner,
+                client: String::new(),
+            });
+        }
+        self.remember_lineage();
+        self.synced();
+    }
+
+    /// Hands out the local state if the winner has never had its configuration.
+    fn set_aside(&mut self, winner: NodeId, history: &[Lineage]) {
+        let mine = lineage(&self.doc);
+        if self.version == Version::default() || history.contains(&mine) {
+            return;
+        }
+        let reason = format!(
+            "node {winner} has a CIB that wins over the local one of version {}, and that does not \
+             contain the local changes",
+            self.version
+        );
+        self.emit(Effect::SetAside { doc: self.doc.clone(), reason });
+    }
+
+    fn synced(&mut self) {
+        self.phase = Phase::Synced;
+        self.lived = true;
+        self.was_quorate = self.view.quorate;
+        self.emit(Effect::Synced { version: self.version });
+        self.resolve_pending();
+        self.persist();
+        if self.local_durable.is_some_and(|v| v.same_config(self.version)) {
+            self.tell_durable();
+        }
+        self.send_pending();
+    }
+
+    /// Looks up what became of this node's writes in the state that all have now: those that are
+    /// not part of it are to be broadcast again.
+    fn resolve_pending(&mut self) {
+        let applying = std::mem::take(&mut self.applying);
+        let again = applying.into_iter().map(|a| Pending {
+            request: a.request,
+            write: a.write,
+            sent: false,
+        });
+        let mut all: Vec<Pending> = again.chain(self.pending.drain(..)).collect();
+        all.sort_by_key(|p| p.write.id.seq);
+        for mut pending in all {
+            match self.done.result(pending.write.id) {
+                Some(Some(kind)) => self.reply(pending.request, Err(kind.into())),
+                Some(None) => self.applying.push(Applying {
+                    request: pending.request,
+                    write: pending.write,
+                    version: self.version,
+                }),
+                None => {
+                    pending.sent = false;
+                    self.pending.push_back(pending);
+                }
+            }
+        }
+        self.acknowledge();
+    }
+
+    // Requests
+
+    fn on_request(&mut self, id: u64, who: Who, op: Operation, force: bool, now_seconds: i64) {
+        if op.is_query() {
+            let cx = Context {
+                who: &who,
+                origin: &self.uname,
+                now_seconds: None,
+                validate: false,
+                check_features: false,
+            };
+            let result = apply(&mut self.doc, &op, &cx).map(|a| Output { xml: a.output });
+            return self.reply(id, result);
+        }
+        if self.pending.len() >= REQUESTS_MAX {
+            return self.reply(id, Err(ErrorKind::Busy.into()));
+        }
+        let write = Write {
+            id: WriteId { origin: self.local, boot: self.boot, seq: self.next_seq },
+            view: 0,
+            quorate: false,
+            uname: self.uname.clone(),
+            who,
+            force,
+            now_seconds,
+            op,
+        };
+        self.next_seq += 1;
+        self.pending.push_back(Pending { request: id, write, sent: false });
+        self.send_pending();
+    }
+
+    /// Broadcasts what waits, as far as the window allows; refuses what needs a quorum that is not
+    /// there.
+    fn send_pending(&mut self) {
+        if !self.is_synced() {
+            return;
+        }
+        let view = &self.view;
+        let mut refused = Vec::new();
+        self.pending.retain(|p| {
+            let may = view.quorate || p.sent || p.write.force || p.write.who.internal;
+            if !may {
+                refused.push(p.request);
+            }
+            may
+        });
+        let first = self.pending.front().map_or(0, |p| p.write.id.seq);
+        let mut messages = Vec::new();
+        for pending in &mut self.pending {
+            if pending.write.id.seq >= first + WINDOW {
+                break;
+            }
+            if !pending.sent {
+                pending.sent = true;
+                (pending.write.view, pending.write.quorate) = (view.id, view.quorate);
+                messages.push(Message::Write(pending.write.clone()));
+            }
+        }
+        messages.into_iter().for_each(|m| self.emit(Effect::Broadcast(m)));
+        refused.into_iter().for_each(|id| self.reply(id, Err(ErrorKind::NoQuorum.into())));
+    }
+
+    /// Applies a write: the same on every member.
+    fn on_write(&mut self, write: Write) {
+        if !self.done.begin(write.id) {
+            return;
+        }
+        let result = if write.quorate || write.force || write.who.internal {
+            let cx = Context {
+                who: &write.who,
+                origin: &write.uname,
+                now_seconds: Some(write.now_seconds),
+                validate: true,
+                check_features: true,
+            };
+            apply(&mut self.doc, &write.op, &cx)
+        } else {
+            Err(ErrorKind::NoQuorum.into())
+        };
+        self.done.finish(write.id, result.as_ref().err().map(|e| e.kind));
+        let request = match self.pending.iter().position(|p| p.write.id == write.id) {
+            Some(at) => self.pending.remove(at).map(|p| p.request),
+            None => None,
+        };
+        match result {
+            Ok(applied) => self.applied(write, applied, request),
+            Err(error) => {
+                if let Some(request) = request {
+                    self.reply(request, Err(error));
+                }
+            }
+        }
+        self.send_pending();
+    }
+
+    fn applied(&mut self, write: Write, applied: Applied, request: Option<u64>) {
+        let Applied { old, new, config_changed, patch, .. } = applied;
+        self.version = new;
+        if config_changed {
+            self.remember_lineage();
+        }
+        if let Some(patch) = patch {
+            self.emit(Effect::Changed {
+                old,
+                new,
+                patch: Arc::new(patch),
+                config_changed,
+                origin: write.id.origin,
+                client: write.who.client.clone(),
+            });
+        }
+        match request {
+            Some(request) if config_changed => {
+                self.applying.push(Applying { request, write, version: new });
+            }
+            Some(request) => self.reply(request, Ok(Output::default())),
+            None => {}
+        }
+        if config_changed {
+            self.persist();
+        }
+    }
+
+    fn remember_lineage(&mut self) {
+        let lineage = lineage(&self.doc);
+        if self.history.back() != Some(&lineage) {
+            self.history.push_back(lineage);
+        }
+        while self.history.len() > HISTORY_MAX {
+            self.history.pop_front();
+        }
+    }
+
+    // Disks
+
+    /// Has the configuration written if the disk has another one; changes that come while a write
+    /// is under way are written together after it.
+    fn persist(&mut self) {
+        let on_disk = self.local_durable.is_some_and(|v| v.same_config(self.version));
+        if self.persisting.is_some() || on_disk {
+            return;
+        }
+        let version = Version { num_updates: 0, ..self.version };
+        self.persisting = Some(version);
+        let snapshot = Arc::new(disk::snapshot(&self.doc));
+        self.emit(Effect::Persist { snapshot, version });
+    }
+
+    fn on_persisted(&mut self, version: Version) {
+        if self.persisting != Some(version) {
+            return;
+        }
+        self.persisting = None;
+        self.local_durable = Some(version);
+        self.tell_durable();
+        self.persist();
+    }
+
+    fn tell_durable(&mut self) {
+        if let Some(version) = self.local_durable {
+            self.emit(Effect::Broadcast(Message::Persisted { version }));
+        }
+    }
+
+    /// Answers requests whose change enough disks have.
+    fn acknowledge(&mut self) {
+        let majority = self.expected_votes / 2 + 1;
+        let needed = majority.min(self.view.members.len()).max(1);
+        let durable = &self.durable;
+        let members = &self.view.members;
+        let mut answered = Vec::new();
+        self.applying.retain(|a| {
+            let has =
+                |n: &&NodeId| durable.get(n).is_some_and(|v| v.config() >= a.version.config());
+            let enough = members.iter().filter(has).count() >= needed;
+            if enough {
+                answered.push(a.request);
+            }
+            !enough
+        });
+        answered.into_iter().for_each(|id| self.reply(id, Ok(Output::default())));
+    }
+}
+
+/// What identifies a state of a configuration among those that one lineage went through.
+fn lineage(doc: &Doc) -> Lineage {
+    let version = Version::of(doc);
+    let root = doc.root();
+    let names = ["cib-last-written", "update-origin", "update-client", "update-user"];
+    let text = names.map(|n| root.attr(n).unwrap_or_default()).join("|");
+    (version.admin_epoch, version.epoch, text)
+}
+
+/// The version that a winner's state gets, so that nobody's goes back and no number names two
+/// configurations.
+fn merged_version(best: &State, states: &BTreeMap<NodeId, State>) -> Version {
+    let highest = states.values().map(|s| s.version).max().unwrap_or(best.version);
+    let same_number_other_config = states
+        .values()
+        .any(|s| s.version.same_config(best.version) && s.config_digest != best.config_digest);
+    if highest.config() > best.version.config() || same_number_other_config {
+        Version { epoch: highest.epoch + 1, num_updates: 0, ..highest }
+    } else {
+        Version { num_updates: highest.num_updates + 1, ..best.version }
+    }
+}
+
+impl Done {
+    /// Notes that a write is being done; false if it was done before.
+    fn begin(&mut self, id: WriteId) -> bool {
+        let of = self.0.entry(id.origin).or_default();
+        if id.boot < of.boot {
+            return false;
+        }
+        if id.boot > of.boot {
+            *of = crate::message::DoneOf { boot: id.boot, ..Default::default() };
+        }
+        id.seq >= of.floor && !of.results.contains_key(&id.seq)
+    }
+
+    fn finish(&mut self, id: WriteId, result: Option<ErrorKind>) {
+        let of = self.0.entry(id.origin).or_default();
+        of.results.insert(id.seq, result);
+        // An origin has at most a window of writes under way, so what is older is not repeated.
+        while of.results.len() > RESULTS_MAX {
+            if let Some((seq, _)) = of.results.pop_first() {
+                of.floor = seq + 1;
+            }
+        }
+    }
+
+    /// The result of a write that was done: `Some(None)` for success.
+    fn result(&self, id: WriteId) -> Option<Option<ErrorKind>> {
+        let of = self.0.get(&id.origin).filter(|of| of.boot == id.boot)?;
+        match of.results.get(&id.seq) {
+            Some(result) => Some(*result),
+            None if id.seq < of.floor => Some(None),
+            None => None,
+        }
+    }
+}

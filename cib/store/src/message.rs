@@ -1,0 +1,127 @@
+//! What members tell each other, in total order.
+
+use std::collections::BTreeMap;
+
+use membership_base::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorKind;
+use crate::operation::{Operation, Who};
+use crate::version::Version;
+
+/// Identifies a write for ever: the node, its start, and a number that grows with each write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WriteId {
+    /// The node that broadcast it.
+    pub origin: NodeId,
+    /// Which start of that node.
+    pub boot: u64,
+    /// Grows by one with each write of that start.
+    pub seq: u64,
+}
+
+/// A change of the CIB that all members apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// Which one.
+    pub id: WriteId,
+    /// The view in which it was broadcast. In another one nobody applies it, and its origin
+    /// broadcasts it again.
+    pub view: u64,
+    /// Whether the origin's partition had quorum then. Taken from the message rather than from
+    /// each member's own opinion, so that all do the same.
+    pub quorate: bool,
+    /// Name of the node that broadcast it.
+    pub uname: String,
+    /// Who asked.
+    pub who: Who,
+    /// Apply even without quorum.
+    pub force: bool,
+    /// Wall clock of the origin, in seconds since 1970, for `cib-last-written`.
+    pub now_seconds: i64,
+    /// What to do.
+    pub op: Operation,
+}
+
+/// What a member has when a view begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The view that this is for; others ignore it.
+    pub view: u64,
+    /// The version.
+    pub version: Version,
+    /// Digest of everything that replicas have to agree on.
+    pub digest: String,
+    /// Digest of the configuration alone.
+    pub config_digest: String,
+    /// Whether the last view in which the node was in sync had quorum.
+    pub was_quorate: bool,
+    /// Whether the node has been in sync since it started.
+    pub lived: bool,
+}
+
+/// Results of past writes by origin, so that a repeated one is answered but not done again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done(pub(crate) BTreeMap<NodeId, DoneOf>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DoneOf {
+    pub(crate) boot: u64,
+    /// Writes below this number are done, with forgotten results.
+    pub(crate) floor: u64,
+    pub(crate) results: BTreeMap<u64, Option<ErrorKind>>,
+}
+
+/// What identifies a state of the configuration: version, time, origin, client and user of the
+/// last change.
+pub(crate) type Lineage = (u64, u64, String);
+
+/// A message of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Change the CIB.
+    Write(Write),
+    /// What I have.
+    State(State),
+    /// The CIB that everybody in this view takes over.
+    Full {
+        /// The view that this is for.
+        view: u64,
+        /// The CIB.
+        xml: String,
+        /// The version that it gets.
+        version: Version,
+        /// Results of past writes.
+        done: Done,
+        /// The last states of its configuration.
+        history: Vec<Lineage>,
+    },
+    /// My disk has this version.
+    Persisted {
+        /// The version.
+        version: Version,
+    },
+}
+
+/// Bytes that are no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of the CIB store: {0}")]
+pub struct BadMessage(String);
+
+impl Message {
+    /// The message as bytes.
+    ///
+    /// # Panics
+    /// Never: all of it can be encoded.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("every message can be encoded")
+    }
+
+    /// Reads what [`Message::encode`] wrote.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn decode(bytes: &[u8]) -> Result<Message, BadMessage> {
+        postcard::from_bytes(bytes).map_err(|e| BadMessage(e.to_string()))
+    }
+}

@@ -1,0 +1,386 @@
+//! Replicas over an ideal ring with partitions, crashes and slow disks: they converge, never lose
+//! what was acknowledged, and versions never go back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cib_store::{Effect, Input, Message, Operation, Setup, Store, Target, Version, Who};
+use cib_xml::{Doc, Style};
+use membership_base::{Instant, NodeId, Rng, View};
+
+struct Host {
+    store: Store,
+    disk: Doc,
+    /// Snapshots that are being written.
+    writing: VecDeque<(Doc, Version)>,
+    view: u64,
+    highest: Version,
+    set_aside: usize,
+}
+
+struct Cluster {
+    hosts: BTreeMap<u32, Option<Host>>,
+    disks: BTreeMap<u32, Doc>,
+    /// Messages in order, by view: everybody in the view gets all of them.
+    queues: BTreeMap<u64, VecDeque<(NodeId, Message)>>,
+    next_view: u64,
+    next_boot: u64,
+    next_request: u64,
+    /// Requests that were acknowledged with success, by what they created.
+    acknowledged: Vec<String>,
+    open: BTreeMap<u64, String>,
+    refused: usize,
+}
+
+const NOW: Instant = Instant(0);
+
+fn who() -> Who {
+    Who { user: "root".into(), client: "test".into(), ..Who::default() }
+}
+
+fn create_op(id: &str) -> Operation {
+    let target = Target::Section("resources".into());
+    let xml = format!("<primitive id=\"{id}\" class=\"ocf\" provider=\"systole\" type=\"dummy\"/>");
+    Operation::Create { target, xml }
+}
+
+impl Cluster {
+    fn new(size: u32) -> Cluster {
+        let mut cluster = Cluster {
+            hosts: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            next_view: 1,
+            next_boot: 1,
+            next_request: 1,
+            acknowledged: Vec::new(),
+            open: BTreeMap::new(),
+            refused: 0,
+        };
+        for n in 1..=size {
+            cluster.disks.insert(n, cib_store::empty_cib());
+            cluster.hosts.insert(n, None);
+            cluster.boot(n);
+        }
+        cluster
+    }
+
+    fn boot(&mut self, n: u32) {
+        let disk = self.disks[&n].clone();
+        let store = Store::new(Setup {
+            local: NodeId(n),
+            uname: format!("node{n}"),
+            boot: self.next_boot,
+            expected_votes: self.hosts.len().max(self.disks.len()),
+            doc: disk.clone(),
+        });
+        self.next_boot += 1;
+        let highest = store.version();
+        let writing = VecDeque::new();
+        let host = Host { store, disk, writing, view: 0, highest, set_aside: 0 };
+        self.hosts.insert(n, Some(host));
+    }
+
+    fn crash(&mut self, n: u32) {
+        if let Some(host) = self.hosts.get_mut(&n).and_then(Option::take) {
+            self.disks.insert(n, host.disk);
+        }
+    }
+
+    /// New views; what was under way in the old ones is delivered to all of their members or none.
+    fn partition(&mut self, groups: &[Vec<u32>], rng: &mut Rng) {
+        if rng.chance(500) {
+            self.deliver_all();
+        }
+        self.queues.clear();
+        let total = self.hosts.len();
+        for group in groups {
+            let members: Vec<u32> =
+                group.iter().copied().filter(|n| self.hosts[n].is_some()).collect();
+            let id = self.next_view;
+            self.next_view += 1;
+            let view = View {
+                id,
+                members: members.iter().map(|n| NodeId(*n)).collect(),
+                quorate: members.len() * 2 > total,
+                ..View::default()
+            };
+            for n in members {
+                self.host(n).view = id;
+                self.input(n, Input::View(view.clone()));
+            }
+        }
+    }
+
+    fn host(&mut self, n: u32) -> &mut Host {
+        self.hosts.get_mut(&n).and_then(Option::as_mut).expect("the host is up")
+    }
+
+    fn input(&mut self, n: u32, input: Input) {
+        self.host(n).store.handle(NOW, input);
+        loop {
+            let host = self.host(n);
+            let Some(effect) = host.store.poll_effect() else { break };
+            match effect {
+                Effect::Broadcast(message) => {
+                    let message = Message::decode(&message.encode()).unwrap();
+                    let view = host.view;
+                    self.queues.entry(view).or_default().push_back((NodeId(n), message));
+                }
+                Effect::Persist { snapshot, version } => {
+                    host.writing.push_back(((*snapshot).clone(), version));
+                    assert_eq!(host.writing.len(), 1, "one snapshot at a time");
+                }
+                Effect::Reply { id, result } => match (self.open.remove(&id), result) {
+                    (Some(name), Ok(_)) => self.acknowledged.push(name),
+                    (Some(_), Err(_)) => self.refused += 1,
+                    (None, _) => panic!("request {id} was answered twice"),
+                },
+                Effect::Changed { old, new, .. } => assert!(new > old, "{old} to {new}"),
+                Effect::SetAside { .. } => host.set_aside += 1,
+                Effect::Synced { .. } => {}
+            }
+        }
+        let host = self.host(n);
+        assert!(host.store.version() >= host.highest, "the version went back");
+        host.highest = host.store.version();
+    }
+
+    fn deliver_one(&mut self, view: u64) -> bool {
+        let Some((sender, message)) = self.queues.get_mut(&view).and_then(VecDeque::pop_front)
+        else {
+            return false;
+        };
+        let up: Vec<u32> = self
+            .hosts
+            .iter()
+            .filter(|(_, h)| h.as_ref().is_some_and(|h| h.view == view))
+            .map(|(n, _)| *n)
+            .collect();
+        for n in up {
+            self.input(n, Input::Delivered { sender, message: message.clone() });
+        }
+        true
+    }
+
+    fn finish_disk(&mut self, n: u32) {
+        if self.hosts[&n].is_none() {
+            return;
+        }
+        let host = self.host(n);
+        if let Some((doc, version)) = host.writing.pop_front() {
+            let files = cib_store::disk::to_bytes(&doc);
+            host.disk = cib_store::disk::from_bytes(&files.xml, Some(&files.sig)).unwrap();
+            self.input(n, Input::Persisted { version });
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        loop {
+            let mut progress = false;
+            for view in self.queues.keys().copied().collect::<Vec<_>>() {
+                while self.deliver_one(view) {
+                    progress = true;
+                }
+            }
+            for n in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let writing = self.hosts[&n].as_ref().is_some_and(|h| !h.writing.is_empty());
+                if writing {
+                    self.finish_disk(n);
+                    progress = true;
+                }
+            }
+            if !progress {
+                return;
+            }
+        }
+    }
+
+    fn request(&mut self, n: u32, name: &str, op: Operation, force: bool) {
+        let id = self.next_request;
+        self.next_request += 1;
+        self.open.insert(id, name.to_string());
+        let input = Input::Request { id, who: who(), op, force, now_seconds: 1_700_000_000 };
+        self.input(n, input);
+    }
+
+    fn assert_same(&self, members: &[u32]) {
+        let text = |n: &u32| {
+            let host = self.hosts[n].as_ref().unwrap();
+            assert!(host.store.is_synced(), "node {n} is not in sync");
+            host.store.doc().root().to_xml(Style::Pretty)
+        };
+        for pair in members.windows(2) {
+            assert_eq!(text(&pair[0]), text(&pair[1]), "nodes {} and {}", pair[0], pair[1]);
+        }
+    }
+
+    fn has(&self, n: u32, id: &str) -> bool {
+        self.hosts[&n].as_ref().unwrap().store.doc().root().find_id(id).is_some()
+    }
+}
+
+#[test]
+fn writes_reach_everybody_and_are_acknowledged_when_durable() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.request(2, "a", create_op("a"), false);
+    let view = c.host(1).view;
+    while c.deliver_one(view) {}
+    assert!(c.has(1, "a") && c.has(3, "a"));
+    assert!(c.acknowledged.is_empty(), "acknowledged before any disk had it");
+    c.finish_disk(2);
+    while c.deliver_one(view) {}
+    assert!(c.acknowledged.is_empty(), "acknowledged with one of three disks");
+    c.finish_disk(3);
+    while c.deliver_one(view) {}
+    assert_eq!(c.acknowledged, ["a"]);
+    let version = c.host(1).store.version();
+    assert_eq!((version.epoch, version.num_updates), (1, 0));
+    let root = c.host(1).store.doc().root().to_xml(Style::Compact);
+    assert!(root.contains("update-origin=\"node2\" update-client=\"test\" update-user=\"root\""));
+    assert!(root.contains("cib-last-written=\"Tue Nov 14 22:13:20 2023\""), "{root}");
+}
+
+#[test]
+fn without_quorum_only_forced_writes_pass() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    c.partition(&[vec![1, 2], vec![3]], &mut rng);
+    c.deliver_all();
+    c.request(3, "lost", create_op("lost"), false);
+    c.deliver_all();
+    assert_eq!((c.refused, c.acknowledged.len()), (1, 0));
+    c.request(3, "forced", create_op("forced"), true);
+    c.request(1, "kept", create_op("kept"), false);
+    c.deliver_all();
+    assert_eq!(c.acknowledged.len(), 2);
+    // The quorate side wins although the other one has the same version; the loser is set aside.
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.assert_same(&[1, 2, 3]);
+    assert!(c.has(3, "kept") && !c.has(3, "forced"));
+    assert_eq!(c.host(3).set_aside, 1);
+    assert_eq!(c.host(1).set_aside + c.host(2).set_aside, 0);
+}
+
+#[test]
+fn a_fresh_node_and_a_stale_one_take_over_without_setting_aside() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.request(1, "a", create_op("a"), false);
+    c.deliver_all();
+    c.crash(3);
+    c.partition(&[vec![1, 2]], &mut rng);
+    c.deliver_all();
+    c.request(1, "b", create_op("b"), false);
+    c.deliver_all();
+    c.boot(3);
+    c.crash(2);
+    c.disks.insert(2, cib_store::empty_cib());
+    c.boot(2);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.assert_same(&[1, 2, 3]);
+    assert!(c.has(2, "a") && c.has(3, "b"));
+    assert_eq!(c.host(2).set_aside + c.host(3).set_aside, 0);
+}
+
+#[test]
+fn a_write_repeated_after_a_view_change_is_done_once() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.request(1, "a", create_op("a"), false);
+    // Nobody gets it: the ring broke.
+    c.queues.clear();
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    assert_eq!(c.acknowledged, ["a"]);
+    assert!(c.has(2, "a"));
+    assert_eq!(c.host(1).store.version().epoch, 1);
+}
+
+/// Random histories: replicas of a view agree, and what was acknowledged in a quorate partition is
+/// never lost while disks are not.
+#[test]
+fn random_histories_keep_the_promises() {
+    for seed in 0..150 {
+        random_history(seed);
+    }
+}
+
+fn random_history(seed: u64) {
+    let mut rng = Rng::new(seed);
+    let size = 3 + rng.below(3) as u32;
+    let mut c = Cluster::new(size);
+    let everyone: Vec<u32> = (1..=size).collect();
+    c.partition(std::slice::from_ref(&everyone), &mut rng);
+    let mut n_created = 0;
+    for _ in 0..120 {
+        let up: Vec<u32> = c.hosts.iter().filter(|h| h.1.is_some()).map(|h| *h.0).collect();
+        let pick = up.get(rng.below(up.len() as u64) as usize).copied();
+        match rng.below(100) {
+            0..40 => {
+                let views: Vec<u64> = c.queues.keys().copied().collect();
+                if let Some(view) = views.get(rng.below(views.len() as u64) as usize) {
+                    c.deliver_one(*view);
+                }
+            }
+            40..60 => {
+                if let Some(n) = pick {
+                    c.finish_disk(n);
+                }
+            }
+            60..80 => {
+                if let Some(n) = pick {
+                    let name = format!("r{n_created}");
+                    n_created += 1;
+                    c.request(n, &name, create_op(&name), false);
+                }
+            }
+            80..85 => {
+                if let Some(n) = pick {
+                    let xml =
+                        format!("<node_state id=\"{n}\" uname=\"node{n}\" crmd=\"{n_created}\"/>");
+                    c.request(n, "", Operation::modify_status(xml), true);
+                }
+            }
+            85..90 => {
+                let cut = rng.below(u64::from(size)) as u32;
+                let (a, b): (Vec<u32>, Vec<u32>) = everyone.iter().partition(|n| **n <= cut);
+                c.partition(&[a, b], &mut rng);
+            }
+            90..94 => c.partition(std::slice::from_ref(&everyone), &mut rng),
+            94..97 => {
+                // At most one node is down at a time, so that a majority keeps its memory.
+                if let (Some(n), true) = (pick, up.len() as u32 == size) {
+                    c.crash(n);
+                    c.partition(std::slice::from_ref(&everyone), &mut rng);
+                }
+            }
+            _ => {
+                let down = everyone.iter().copied().find(|n| c.hosts[n].is_none());
+                if let Some(n) = down {
+                    c.boot(n);
+                    c.partition(std::slice::from_ref(&everyone), &mut rng);
+                }
+            }
+        }
+    }
+    for n in &everyone {
+        if c.hosts[n].is_none() {
+            c.boot(*n);
+        }
+    }
+    c.partition(std::slice::from_ref(&everyone), &mut rng);
+    c.deliver_all();
+    c.assert_same(&everyone);
+    for name in c.acknowledged.iter().filter(|n| !n.is_empty()) {
+        assert!(c.has(1, name), "seed {seed}: {name} was acknowledged and is lost");
+    }
+}
