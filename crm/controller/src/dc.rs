@@ -36,7 +36,6 @@ pub(crate) struct Dc {
     tickets: u64,
     /// A starting cluster waits for its other nodes until then.
     wait_until: Option<Instant>,
-    started: bool,
     /// When a plan is made though nothing has changed.
     recheck_at: Instant,
     joined: bool,
@@ -79,7 +78,6 @@ impl Dc {
             failures: BTreeMap::new(),
             tickets: 0,
             wait_until: None,
-            started: false,
             recheck_at: NEVER,
             joined: false,
             failed_start_offset: "INFINITY".to_owned(),
@@ -175,6 +173,9 @@ impl Controller {
             .collect();
         writes.push(CibWrite::Nodes(format!("<nodes>{nodes}</nodes>")));
         writes.push(CibWrite::Options(bootstrap_options(&self.setup.cluster_name)));
+        // Apart from the states, which have to be there before a plan is made: without quorum a
+        // change of the configuration is applied but not acknowledged.
+        self.effects.push_back(Effect::Cib(std::mem::take(&mut writes)));
         for (id, name) in &self.setup.nodes {
             let name = escape(name);
             if let Some(hello) = self.hellos.get(id).filter(|_| members.contains(id)) {
@@ -197,15 +198,13 @@ impl Controller {
         self.effects.push_back(Effect::Cib(writes));
         let busy: BTreeSet<String> =
             self.hellos.values().flat_map(|h| h.busy.iter().cloned()).collect();
-        let all_here = members.len() >= self.setup.nodes.len();
-        let continued = self.hellos.values().any(|h| h.is_dc && h.was_quorate);
+        let started = self.started;
         let deadtime = Duration::from_millis(self.options.dc_deadtime_ms);
         let dc = self.dc.as_mut().expect("joined is called on the DC only");
         dc.joined = true;
         dc.foreign = busy.into_iter().filter(|tag| !is_own(dc, tag)).collect();
-        dc.started |= all_here || continued;
-        dc.wait_until =
-            if dc.started { None } else { Some(dc.wait_until.unwrap_or(now + deadtime)) };
+        let wait_until = dc.wait_until.unwrap_or(now + deadtime);
+        dc.wait_until = (!started).then_some(wait_until);
         dc.want("the membership changed");
     }
 
@@ -247,7 +246,7 @@ impl Controller {
         }
         if dc.wait_until.is_some_and(|at| at <= now) {
             dc.wait_until = None;
-            dc.started = true;
+            self.effects.push_back(Effect::Broadcast(Message::Started));
         }
         if dc.recheck_at <= now {
             dc.recheck_at = NEVER;

@@ -126,6 +126,8 @@ pub enum Message {
         /// The transition key, if the DC asks on behalf of a plan.
         tag: Option<String>,
     },
+    /// The DC no longer waits for the nodes of a starting cluster.
+    Started,
     /// The DC lets a node go that asked to leave.
     Go {
         /// Which node.
@@ -147,6 +149,8 @@ pub struct Hello {
     pub is_dc: bool,
     /// Whether the partition that it comes from was quorate.
     pub was_quorate: bool,
+    /// Whether it has been in a cluster that was past waiting for its nodes.
+    pub started: bool,
     /// Tells this daemon from an earlier one on the same node.
     pub life: u64,
     /// What its executor has done.

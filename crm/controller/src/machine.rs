@@ -31,6 +31,8 @@ pub struct Controller {
     /// For which node a local operation is, by tag, where it is not for this one.
     on_behalf: BTreeMap<String, String>,
     leaving: Option<Instant>,
+    /// The cluster is past waiting for its nodes at its start.
+    pub(crate) started: bool,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -51,6 +53,7 @@ impl Controller {
             busy: BTreeSet::new(),
             on_behalf: BTreeMap::new(),
             leaving: None,
+            started: false,
             effects: VecDeque::new(),
         }
     }
@@ -162,6 +165,7 @@ impl Controller {
             view: self.view.id,
             is_dc: self.dc.is_some(),
             was_quorate: self.was_quorate,
+            started: self.started,
             life: self.setup.life,
             history: self.history.clone(),
             busy: self.busy.iter().cloned().collect(),
@@ -209,6 +213,7 @@ impl Controller {
                     self.forget(resource, tag);
                 }
             }
+            Message::Started => self.started = true,
             Message::Go { to } => {
                 if to == local {
                     self.leaving = Some(NEVER);
@@ -235,6 +240,8 @@ impl Controller {
         let elected = self.hellos.iter().map(claim).min().map(|c| c.2);
         let Some(elected) = elected else { return };
         self.dc_node = Some(elected);
+        self.started |= self.view.members.len() >= self.setup.nodes.len()
+            || self.hellos.values().any(|h| h.started);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {
             if self.dc.take().is_some() {

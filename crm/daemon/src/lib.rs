@@ -1,1 +1,42 @@
-//! The driver: wires the machines to tokio, disk, IPC, agents and D-Bus.
+//! The daemon: carries out what one node's machines want done.
+//!
+//! It translates and routes. What is to be done is decided in `crm-node` and below; there is no
+//! policy here.
+
+mod agents;
+mod daemon;
+mod fence;
+mod files;
+mod ipc;
+mod process;
+mod systemd;
+
+use std::path::PathBuf;
+
+pub use daemon::run;
+pub use files::{CibFiles, Loaded};
+
+/// Where the daemon finds and keeps its things.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `corosync.conf`.
+    pub config: PathBuf,
+    /// The folder with the CIB (`cib/`) and the ring's number.
+    pub state_dir: PathBuf,
+    /// The folder with the socket.
+    pub run_dir: PathBuf,
+    /// The local node's name; found by host name or address if not given.
+    pub node: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let run_dir = std::env::var_os("SYSTOLE_RUN_DIR").unwrap_or_else(|| "/run/systole".into());
+        Options {
+            config: "/etc/corosync/corosync.conf".into(),
+            state_dir: "/var/lib/pacemaker".into(),
+            run_dir: run_dir.into(),
+            node: None,
+        }
+    }
+}

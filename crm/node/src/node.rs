@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cib_store::{Operation, Store, Who};
 use crm_api::{EventKind, Response};
 use crm_attributes::Attributes;
-use crm_controller::{Controller, Fenced, Level};
+use crm_controller::{CibWrite, Controller, Fenced, Level};
 use crm_executor::Executor;
 use crm_fencer::{Fencer, State};
 use membership_base::{Delivered, Instant, View};
@@ -15,8 +15,12 @@ use crate::{Effect, Input, Message, PROTOCOL, Setup, cib};
 
 /// What a pending CIB request or fencing ticket belongs to.
 enum Asker {
-    /// One of the machines, which does not wait for the answer; what it wanted is for the log.
-    Machine(&'static str),
+    /// One of the machines, which does not wait for the answer; its name is for the log.
+    Machine {
+        name: &'static str,
+        /// No plan is made before this has been applied.
+        before_plan: bool,
+    },
     /// A tool, by the driver's number.
     Client(u64),
     /// The controller's own ticket.
@@ -290,7 +294,9 @@ impl Node {
             }
         }
         // The rule of this crate: plan only from a CIB that contains all that was said.
+        let writing = |asker: &Asker| matches!(asker, Asker::Machine { before_plan: true, .. });
         if self.unheard == 0
+            && !self.cib_requests.values().any(writing)
             && let Some(plan) = self.plan_wanted.take()
         {
             let cib = Arc::new(self.store.doc().clone());
@@ -317,9 +323,9 @@ impl Node {
                     };
                     self.reply(client, response);
                 }
-                Some(Asker::Machine(what)) => {
+                Some(Asker::Machine { name, .. }) => {
                     if let Err(error) = result {
-                        let text = format!("the {what}'s change of the CIB was refused: {error}");
+                        let text = format!("the {name}'s change of the CIB was refused: {error}");
                         self.effects.push_back(Effect::Log(Level::Error, text));
                     }
                 }
@@ -364,7 +370,8 @@ impl Node {
             crm_attributes::Effect::Write(written) => {
                 let operation = cib::attribute_writes(written, &self.setup.nodes);
                 let who = cib::internal(cib::ATTRIBUTES);
-                self.ask_store(now, Asker::Machine("attribute manager"), who, operation, true);
+                let asker = Asker::Machine { name: "attribute manager", before_plan: true };
+                self.ask_store(now, asker, who, operation, true);
             }
         }
     }
@@ -388,7 +395,7 @@ impl Node {
                             Some(reason) => self.fail(client, crm_api::exit::ERROR, reason),
                         },
                         Some(Asker::Controller(ticket)) => own.push(ticket),
-                        Some(Asker::Machine(_)) | None => {}
+                        Some(Asker::Machine { .. }) | None => {}
                     }
                 }
                 self.effects.push_back(Effect::Event(EventKind::FencingEnded {
@@ -432,9 +439,12 @@ impl Node {
         match effect {
             E::Broadcast(message) => self.send(Message::Controller(message)),
             E::Cib(writes) => {
+                let status = |w: &CibWrite| matches!(w, CibWrite::Status(_) | CibWrite::Delete(_));
+                let before_plan = writes.iter().all(status);
                 let operation = cib::controller_writes(writes);
                 let who = cib::internal(cib::CONTROLLER);
-                self.ask_store(now, Asker::Machine("controller"), who, operation, true);
+                let asker = Asker::Machine { name: "controller", before_plan };
+                self.ask_store(now, asker, who, operation, true);
             }
             E::Attributes(updates) => {
                 self.send(Message::Attributes(crm_attributes::Message::Update(updates)));

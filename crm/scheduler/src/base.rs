@@ -20,7 +20,8 @@ pub(crate) use resource::{
 };
 pub(crate) use sort::{insert_sorted, merge_sort};
 pub(crate) use table::{Probe, Slot, Table};
-pub(crate) use ws::{
+pub(crate) mod ws_types { pub(crate) use super::ws::{Config, OpRef, HistRsc, Placement, Where}; }
+pub(crate) use ws::{OpRef, Placement, Where,
     Coloc, FailedOp, HistRsc, LocationCon, Ordering, ParamCheck, StateEntry, Ticket, Ws, cf,
 };
 

@@ -1,0 +1,206 @@
+//! Resource agents as processes: OCF, LSB, and fence devices as resources.
+//!
+//! Environment and exit codes: OCF Resource Agent API 1.1; what clusters add to it: Pacemaker
+//! Administration, "OCF Resource Agents".
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crm_executor::{Operation, Outcome, Status, code};
+use tokio::process::Command;
+use tokio::sync::oneshot;
+
+use crate::process::{self, Ended};
+use crate::{fence, systemd};
+
+/// Where OCF agents live (`OCF_ROOT`).
+const OCF_ROOT: &str = "/usr/lib/ocf";
+/// The provider whose agents are part of this program.
+const NATIVE_PROVIDER: &str = "systole";
+
+/// What runs resource agents.
+#[derive(Clone, Default)]
+pub(crate) struct Agents {
+    /// Fence devices that are started here: a probe finds only these.
+    devices: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Agents {
+    /// Calls the agent and waits for its end.
+    pub(crate) async fn run(&self, operation: Operation, kill: oneshot::Receiver<()>) -> Outcome {
+        match operation.agent.class.as_str() {
+            "ocf" => ocf(&operation, kill).await,
+            "stonith" => self.device(&operation, kill).await,
+            "systemd" => systemd::run(&operation, &operation.agent.name, kill).await,
+            "lsb" => lsb(&operation, kill).await,
+            "service" if Path::new("/etc/init.d").join(&operation.agent.name).exists() => {
+                lsb(&operation, kill).await
+            }
+            "service" => systemd::run(&operation, &operation.agent.name, kill).await,
+            class => Outcome::broken(
+                Status::NotInstalled,
+                code::NOT_INSTALLED,
+                format!("agents of class '{class}' are not supported"),
+            ),
+        }
+    }
+
+    async fn device(&self, operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {
+        let id = operation.resource.clone();
+        let probe = operation.action == "monitor" && operation.interval_ms == 0;
+        let started = || self.devices.lock().unwrap_or_else(|e| e.into_inner());
+        match operation.action.as_str() {
+            "stop" => {
+                started().remove(&id);
+                return Outcome::done(code::OK);
+            }
+            "monitor" if probe => {
+                let here = started().contains(&id);
+                return Outcome::done(if here { code::OK } else { code::NOT_RUNNING });
+            }
+            "start" | "monitor" => {}
+            _ => return Outcome::done(code::UNIMPLEMENTED),
+        }
+        let options = fence::monitor_options(&operation.params);
+        match fence::run(&operation.agent.name, options, kill).await {
+            Ok(_) => {
+                started().insert(id);
+                Outcome::done(code::OK)
+            }
+            Err(reason) => Outcome::broken(Status::Done, code::ERROR, reason),
+        }
+    }
+}
+
+fn ocf_command(operation: &Operation) -> Result<Command, String> {
+    let provider = operation.agent.provider.as_deref().unwrap_or("heartbeat");
+    let name = &operation.agent.name;
+    if name.contains('/') || provider.contains('/') || name.starts_with('.') {
+        return Err(format!("ocf:{provider}:{name} is no name of an agent"));
+    }
+    let path: PathBuf = [OCF_ROOT, "resource.d", provider, name].iter().collect();
+    let mut command = if path.exists() || provider != NATIVE_PROVIDER {
+        let mut command = Command::new(&path);
+        command.arg(&operation.action);
+        command
+    } else {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["agent", name, &operation.action]);
+        command
+    };
+    command
+        .env("OCF_ROOT", OCF_ROOT)
+        .env("OCF_RA_VERSION_MAJOR", "1")
+        .env("OCF_RA_VERSION_MINOR", "1")
+        .env("OCF_RESOURCE_INSTANCE", &operation.resource)
+        .env("OCF_RESOURCE_TYPE", name)
+        .env("OCF_RESOURCE_PROVIDER", provider)
+        .env("HA_LOGFACILITY", "daemon")
+        .env("HA_debug", "0")
+        .current_dir("/");
+    for (name, value) in &operation.params {
+        command.env(format!("OCF_RESKEY_{name}"), value);
+    }
+    Ok(command)
+}
+
+async fn ocf(operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {
+    let command = match ocf_command(operation) {
+        Ok(command) => command,
+        Err(reason) => return Outcome::broken(Status::Done, code::NOT_CONFIGURED, reason),
+    };
+    outcome(&describe(operation), process::run(command, Vec::new(), kill).await)
+}
+
+fn describe(operation: &Operation) -> String {
+    let agent = &operation.agent;
+    match &agent.provider {
+        Some(provider) => format!("{}:{provider}:{}", agent.class, agent.name),
+        None => format!("{}:{}", agent.class, agent.name),
+    }
+}
+
+fn outcome(agent: &str, ended: std::io::Result<Ended>) -> Outcome {
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let reason = format!("the agent {agent} is not installed on this node");
+            return Outcome::broken(Status::NotInstalled, code::NOT_INSTALLED, reason);
+        }
+        Err(error) => {
+            let reason = format!("the agent {agent} cannot be run: {error}");
+            return Outcome::broken(Status::Error, code::ERROR, reason);
+        }
+    };
+    let reason = exit_reason(&ended.stderr);
+    match ended.status.code() {
+        Some(code) => Outcome { status: Status::Done, code, reason, output: ended.stdout },
+        None => {
+            let signal = ended.status.signal().unwrap_or(0);
+            let reason = format!("the agent {agent} was ended by signal {signal}");
+            Outcome::broken(Status::Error, code::ERROR, reason)
+        }
+    }
+}
+
+/// The last reason that the agent gave (OCF 1.1, "Exit reasons").
+fn exit_reason(stderr: &str) -> String {
+    let reasons = stderr.lines().filter_map(|l| l.strip_prefix("ocf-exit-reason:"));
+    reasons.last().unwrap_or_default().trim().to_owned()
+}
+
+async fn lsb(operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {
+    let name = &operation.agent.name;
+    if name.contains('/') {
+        let reason = format!("'{name}' is no name of an init script");
+        return Outcome::broken(Status::Done, code::NOT_CONFIGURED, reason);
+    }
+    let monitor = operation.action == "monitor";
+    let mut command = Command::new(Path::new("/etc/init.d").join(name));
+    command.arg(if monitor { "status" } else { operation.action.as_str() });
+    let mut outcome = outcome(&describe(operation), process::run(command, Vec::new(), kill).await);
+    if outcome.status == Status::Done {
+        // Linux Standard Base, "Init Script Actions": status codes differ from OCF's.
+        outcome.code = match (monitor, outcome.code) {
+            (true, 1..=3) => code::NOT_RUNNING,
+            (true, 4) => code::ERROR,
+            (_, code) => code,
+        };
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_exit_reason_counts() {
+        assert_eq!(exit_reason("x\nocf-exit-reason:a\nocf-exit-reason:b c\ny\n"), "b c");
+        assert_eq!(exit_reason("nothing"), "");
+    }
+
+    #[tokio::test]
+    async fn a_missing_agent_is_named() {
+        let operation = Operation {
+            resource: "r".into(),
+            action: "start".into(),
+            interval_ms: 0,
+            timeout_ms: 1000,
+            start_delay_ms: 0,
+            agent: crm_executor::Agent {
+                class: "ocf".into(),
+                provider: Some("nobody".into()),
+                name: "Nothing".into(),
+            },
+            params: vec![],
+            tag: String::new(),
+        };
+        let (_kill, killed) = oneshot::channel();
+        let outcome = Agents::default().run(operation, killed).await;
+        assert_eq!(outcome.code, code::NOT_INSTALLED);
+        assert!(outcome.reason.contains("ocf:nobody:Nothing"), "{}", outcome.reason);
+    }
+}

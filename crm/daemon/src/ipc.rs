@@ -1,0 +1,137 @@
+//! The socket on which tools reach the daemon. Who asks is taken from the kernel, not from them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+use cib_store::Who;
+use crm_api::{Request, Response, exit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::UCred;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+/// Connections that are served at the same time.
+const CONNECTIONS_MAX: usize = 512;
+/// Answers and events that wait for a slow reader before it is hung up on.
+const BACKLOG_MAX: usize = 4096;
+/// The largest request of somebody who is neither root nor the cluster's user.
+const STRANGER_FRAME_MAX: usize = 1 << 20;
+
+/// A request with the way back.
+pub(crate) struct Asked {
+    pub(crate) who: Who,
+    pub(crate) request: Request,
+    pub(crate) answer: mpsc::Sender<Response>,
+}
+
+/// Listens at `path` and hands every request to `sink`.
+pub(crate) fn listen(path: &Path, sink: mpsc::Sender<Asked>) -> anyhow::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    // Everybody may ask; what they get is decided by who they are.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+        .with_context(|| format!("cannot open {} to users", path.display()))?;
+    let open = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+                open.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let (sink, open) = (sink.clone(), Arc::clone(&open));
+            tokio::spawn(async move {
+                // A tool that hangs up or sends nonsense concerns nobody but itself.
+                let _ = serve(stream, sink).await;
+                open.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn serve(mut stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Result<()> {
+    let credentials = stream.peer_cred()?;
+    let user = user_name(&credentials);
+    let groups = group_names(&user, &credentials);
+    let who = Who { user, groups, client: client_name(&credentials), internal: false };
+    let trusted = matches!(who.user.as_str(), "root" | "hacluster");
+    let limit = if trusted { crm_ipc::FRAME_MAX } else { STRANGER_FRAME_MAX };
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).await?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > limit {
+            let reason = format!("a request of {length} bytes is too large");
+            return send(&mut stream, &Response::Failed { code: exit::DATAERR, reason }).await;
+        }
+        let mut body = Vec::new();
+        // Memory follows what really arrives, not what the length claims.
+        (&mut stream).take(length as u64).read_to_end(&mut body).await?;
+        let request: Request = match crm_ipc::decode(&body) {
+            Ok(request) => request,
+            Err(error) => {
+                let reason = error.to_string();
+                return send(&mut stream, &Response::Failed { code: 76, reason }).await;
+            }
+        };
+        let subscribes = request == Request::Subscribe;
+        let (answer, mut answers) = mpsc::channel(if subscribes { BACKLOG_MAX } else { 1 });
+        sink.send(Asked { who: who.clone(), request, answer }).await?;
+        while let Some(response) = answers.recv().await {
+            send(&mut stream, &response).await?;
+        }
+    }
+}
+
+async fn send(stream: &mut UnixStream, response: &Response) -> anyhow::Result<()> {
+    Ok(stream.write_all(&crm_ipc::encode(response)?).await?)
+}
+
+fn user_name(credentials: &UCred) -> String {
+    let uid = nix::unistd::Uid::from_raw(credentials.uid());
+    if uid.is_root() {
+        return "root".to_owned();
+    }
+    match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        _ => uid.to_string(),
+    }
+}
+
+fn group_names(user: &str, credentials: &UCred) -> Vec<String> {
+    let gid = nix::unistd::Gid::from_raw(credentials.gid());
+    let name = std::ffi::CString::new(user).unwrap_or_default();
+    let ids = nix::unistd::getgrouplist(&name, gid).unwrap_or_else(|_| vec![gid]);
+    ids.into_iter()
+        .filter_map(|id| nix::unistd::Group::from_gid(id).ok()?)
+        .map(|g| g.name)
+        .collect()
+}
+
+/// The program's name, for the log and the history of changes; it proves nothing.
+fn client_name(credentials: &UCred) -> String {
+    let name = credentials.pid().and_then(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let first = line.split(|b| *b == 0).next()?;
+        let path = String::from_utf8_lossy(first).into_owned();
+        path.rsplit('/').next().map(str::to_owned)
+    });
+    name.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,334 @@
+//! Three nodes' machines over a perfect ring: who becomes the DC, what is carried out, what is
+//! fenced. Plans are made by hand here; agents and devices answer at once.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crm_api::{EventKind, Request, Response};
+use crm_executor::Outcome;
+use crm_graph::{Action, ActionKind, Resource, Synapse, Transition};
+use crm_node::{Effect, Input, Node, Setup};
+use membership_base::{Delivered, Instant, NodeId, View};
+
+type Planner = fn(&cib_xml::Doc, u32) -> Transition;
+
+struct Cluster {
+    nodes: BTreeMap<NodeId, Node>,
+    /// What each node still has to hear, in the ring's order.
+    rings: BTreeMap<NodeId, VecDeque<Delivered>>,
+    views: BTreeMap<NodeId, View>,
+    view_count: u64,
+    now: u64,
+    planner: Planner,
+    log: Vec<String>,
+    replies: Vec<(NodeId, Response)>,
+    fence_works: bool,
+}
+
+fn names() -> BTreeMap<NodeId, String> {
+    (1..=3).map(|n| (NodeId(n), format!("n{n}"))).collect()
+}
+
+impl Cluster {
+    fn new(planner: Planner) -> Cluster {
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            rings: BTreeMap::new(),
+            views: BTreeMap::new(),
+            view_count: 0,
+            now: 0,
+            planner,
+            log: Vec::new(),
+            replies: Vec::new(),
+            fence_works: true,
+        };
+        (1..=3).for_each(|n| cluster.boot(n));
+        cluster
+    }
+
+    fn boot(&mut self, n: u32) {
+        let setup = Setup {
+            local: NodeId(n),
+            nodes: names(),
+            cluster: "test".into(),
+            life: self.now + u64::from(n),
+            wall_ms: 1_700_000_000_000,
+            cib: cib_store::empty_cib(),
+            version: "0".into(),
+        };
+        self.nodes.insert(NodeId(n), Node::new(setup));
+        self.rings.insert(NodeId(n), VecDeque::new());
+    }
+
+    fn now(&self) -> Instant {
+        Instant(self.now * 1_000_000)
+    }
+
+    fn view(&mut self, members: &[u32]) {
+        self.view_count += 1;
+        let members: Vec<NodeId> = members.iter().map(|n| NodeId(*n)).collect();
+        for id in &members {
+            let before = self.views.get(id).cloned().unwrap_or_default();
+            let came_with_us = members
+                .iter()
+                .filter(|m| *m == id || before.members.contains(m))
+                .copied()
+                .collect();
+            let view = View {
+                id: self.view_count,
+                members: members.clone(),
+                quorate: members.len() > 1,
+                came_with_us,
+            };
+            self.views.insert(*id, view.clone());
+            self.input(*id, Input::View(view));
+        }
+    }
+
+    fn crash(&mut self, n: u32) {
+        self.nodes.remove(&NodeId(n));
+        self.rings.remove(&NodeId(n));
+        self.views.remove(&NodeId(n));
+    }
+
+    fn input(&mut self, id: NodeId, input: Input) {
+        let now = self.now();
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.handle(now, input);
+        }
+        self.carry_out(id);
+    }
+
+    fn carry_out(&mut self, id: NodeId) {
+        while let Some(effect) = self.nodes.get_mut(&id).and_then(Node::poll_effect) {
+            match effect {
+                Effect::Send(bytes) => {
+                    for member in self.views[&id].members.clone() {
+                        let delivered = Delivered { sender: id, bytes: bytes.clone() };
+                        if let Some(ring) = self.rings.get_mut(&member) {
+                            ring.push_back(delivered);
+                        }
+                    }
+                }
+                Effect::Persist { version, .. } => self.input(id, Input::Persisted { version }),
+                Effect::RunAgent { run, operation } => {
+                    self.log.push(format!("{id}: {}_{}", operation.resource, operation.action));
+                    let outcome = Outcome::done(0);
+                    self.input(id, Input::AgentFinished { run, outcome });
+                }
+                Effect::RunFenceAgent { run, options, .. } => {
+                    let target = &options.iter().find(|o| o.0 == "nodename").expect("a target").1;
+                    self.log.push(format!("{id}: fence {target}"));
+                    let works = self.fence_works;
+                    let result = if works { Ok(String::new()) } else { Err("no answer".into()) };
+                    self.input(id, Input::FenceAgentFinished { run, result });
+                }
+                Effect::Schedule { plan, cib, .. } => {
+                    let result = Ok((self.planner)(&cib, plan));
+                    self.input(id, Input::Planned { plan, result });
+                }
+                Effect::Reply { response, .. } => self.replies.push((id, response)),
+                Effect::Event(EventKind::Membership { .. }) => {}
+                Effect::Leave => self.log.push(format!("{id}: leaves")),
+                Effect::Fatal(reason) => self.log.push(format!("{id}: fatal: {reason}")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Delivers and lets time pass until `until`, in milliseconds.
+    fn run(&mut self, until: u64) {
+        for _ in 0..100_000 {
+            let next = self.rings.iter_mut().find_map(|(id, r)| Some((*id, r.pop_front()?)));
+            if let Some((id, delivered)) = next {
+                self.input(id, Input::Delivered(delivered));
+                continue;
+            }
+            let due = self.nodes.values().filter_map(Node::poll_timeout).min();
+            let Some(due) = due.map(Instant::as_millis).filter(|due| *due <= until) else {
+                self.now = until;
+                return;
+            };
+            self.now = self.now.max(due);
+            let now = self.now();
+            for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.handle_timeout(now);
+                }
+                self.carry_out(id);
+            }
+            self.now += 1;
+        }
+        panic!("it does not come to rest: {:?}", self.log);
+    }
+
+    fn cib(&self, n: u32) -> cib_xml::Node<'_> {
+        self.nodes[&NodeId(n)].cib().root()
+    }
+
+    fn load(&mut self, n: u32, resources: &str) {
+        let operation = cib_store::Operation::Replace {
+            target: cib_store::Target::Section("resources".into()),
+            xml: format!("<resources>{resources}</resources>"),
+        };
+        let who = cib_store::Who {
+            user: "root".into(),
+            client: "test".into(),
+            groups: vec![],
+            internal: false,
+        };
+        let request = Request::Cib { operation, force: false };
+        self.input(NodeId(n), Input::Client { id: 1, who, request });
+    }
+}
+
+fn action(id: u32, kind: ActionKind, operation: &str, node: u32) -> Action {
+    Action {
+        id,
+        kind,
+        operation: operation.into(),
+        key: format!("r_{operation}_0"),
+        internal_key: None,
+        on_node: Some(format!("n{node}")),
+        on_node_uuid: Some(node.to_string()),
+        router_node: None,
+        resource: Some(Resource {
+            id: "r".into(),
+            long_id: None,
+            class: "ocf".into(),
+            provider: Some("test".into()),
+            agent: "Dummy".into(),
+        }),
+        attributes: vec![("CRM_meta_timeout".into(), "20000".into())],
+        downed: vec![],
+        reason: None,
+    }
+}
+
+fn plan(actions: Vec<(Action, Vec<u32>)>) -> Transition {
+    let synapse = |(action, inputs): (Action, Vec<u32>)| Synapse {
+        id: action.id,
+        priority: 0,
+        action,
+        inputs,
+    };
+    Transition { synapses: actions.into_iter().map(synapse).collect(), ..Transition::default() }
+}
+
+fn op_count(cib: &cib_xml::Doc, operation: &str) -> usize {
+    let ops = cib.root().descendants().filter(|n| n.name() == "lrm_rsc_op");
+    ops.filter(|n| n.attr("operation") == Some(operation)).count()
+}
+
+/// Starts `r` once; fences whoever is lost, before it starts `r` elsewhere.
+fn planner(cib: &cib_xml::Doc, _plan: u32) -> Transition {
+    let unclean = cib.root().descendants().find(|n| {
+        n.name() == "node_state"
+            && n.attr("in_ccm") == Some("false")
+            && n.attr("expected") == Some("member")
+    });
+    if let Some(state) = unclean {
+        let lost: u32 = state.attr("id").and_then(|id| id.parse().ok()).expect("a node id");
+        let mut fence = action(1, ActionKind::Cluster, "stonith", lost);
+        fence.attributes.push(("stonith_action".into(), "off".into()));
+        return plan(vec![(fence, vec![]), (action(2, ActionKind::Resource, "start", 2), vec![1])]);
+    }
+    if op_count(cib, "start") == 0 && cib.root().find_id("r").is_some() {
+        let stop = action(1, ActionKind::Resource, "stop", 3);
+        return plan(vec![(stop, vec![]), (action(2, ActionKind::Resource, "start", 1), vec![1])]);
+    }
+    plan(vec![])
+}
+
+const RESOURCES: &str = "<primitive id='r' class='ocf' provider='pacemaker' type='Dummy'/>\
+    <primitive id='st' class='stonith' type='fence_x'><instance_attributes id='st-p'>\
+    <nvpair id='st-l' name='pcmk_host_list' value='n1 n2 n3'/></instance_attributes></primitive>";
+
+fn started() -> Cluster {
+    let mut cluster = Cluster::new(planner);
+    cluster.view(&[1, 2, 3]);
+    cluster.run(100);
+    cluster.load(2, RESOURCES);
+    cluster.run(200);
+    cluster
+}
+
+#[test]
+fn one_dc_joins_all_and_has_the_plan_carried_out_in_order() {
+    let cluster = started();
+    assert!(
+        matches!(cluster.replies[..], [(NodeId(2), Response::Cib(_))]),
+        "{:?}",
+        cluster.replies
+    );
+    assert_eq!(cluster.log, ["3: r_stop", "1: r_start"]);
+    for n in 1..=3 {
+        let cib = cluster.cib(n);
+        assert_eq!(cib.attr("dc-uuid"), Some("1"));
+        assert_eq!(cib.attr("have-quorum"), Some("1"));
+        let states = cib.descendants().filter(|s| s.name() == "node_state");
+        assert_eq!(states.filter(|s| s.attr("crmd") == Some("online")).count(), 3);
+        let op = cib.find_id("r_last_0").expect("the history is in the CIB");
+        assert!(op.attr("transition-magic").is_some_and(|m| m.starts_with("0:0;")));
+    }
+}
+
+#[test]
+fn a_lost_node_is_fenced_before_anything_starts_elsewhere() {
+    let mut cluster = started();
+    cluster.log.clear();
+    cluster.crash(1);
+    cluster.view(&[2, 3]);
+    cluster.run(400);
+    assert_eq!(cluster.log, ["2: fence n1", "2: r_start"]);
+    let cib = cluster.cib(3);
+    assert_eq!(cib.attr("dc-uuid"), Some("2"));
+    let state = cib.find_id("1").map(|_| ()).and_then(|()| {
+        cib.descendants().find(|n| n.name() == "node_state" && n.attr("id") == Some("1"))
+    });
+    assert_eq!(state.and_then(|s| s.attr("expected")), Some("down"));
+}
+
+#[test]
+fn without_a_confirmed_fence_nothing_starts_and_it_is_tried_again() {
+    let mut cluster = started();
+    cluster.log.clear();
+    cluster.fence_works = false;
+    cluster.crash(1);
+    cluster.view(&[2, 3]);
+    cluster.run(60_000);
+    assert!(cluster.log.iter().all(|l| l.contains("fence")), "{:?}", cluster.log);
+    assert!(cluster.log.len() > 6 && cluster.log.len() < 60, "{:?}", cluster.log.len());
+    cluster.fence_works = true;
+    cluster.run(80_000);
+    assert_eq!(cluster.log.last().map(String::as_str), Some("2: r_start"));
+}
+
+#[test]
+fn a_node_that_rejoins_brings_its_history_and_the_dc_stays() {
+    let mut cluster = started();
+    cluster.crash(3);
+    cluster.view(&[1, 2]);
+    cluster.run(400);
+    cluster.boot(3);
+    cluster.view(&[1, 2, 3]);
+    cluster.run(600);
+    for n in 1..=3 {
+        assert_eq!(cluster.cib(n).attr("dc-uuid"), Some("1"));
+        assert!(cluster.cib(n).find_id("r_last_0").is_some(), "node {n} has the history");
+    }
+}
+
+#[test]
+fn an_attribute_reaches_every_cib() {
+    let mut cluster = started();
+    let who =
+        cib_store::Who { user: "root".into(), client: "t".into(), groups: vec![], internal: false };
+    let request = Request::UpdateAttributes(vec![crm_attributes::Update::set("", "ping", "100")]);
+    cluster.input(NodeId(3), Input::Client { id: 7, who, request });
+    cluster.run(300);
+    for n in 1..=3 {
+        let pair = cluster.cib(n).find_id("status-3-ping").expect("it is in the CIB");
+        assert_eq!(pair.attr("value"), Some("100"));
+    }
+    assert_eq!(cluster.replies.last(), Some(&(NodeId(3), Response::Done)));
+}

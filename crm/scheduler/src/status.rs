@@ -1,0 +1,14 @@
+//! From the CIB to what is known about the cluster: nodes, resources, and what history says.
+
+mod bundle;
+pub(crate) mod digest;
+mod expiry;
+mod failcount;
+mod history;
+mod migration;
+mod node_state;
+mod outcome;
+mod resources;
+mod setup;
+
+pub(crate) use setup::PlanFlags;
