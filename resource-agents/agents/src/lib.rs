@@ -79,15 +79,15 @@ fn run_with(name: &str, args: &[String], environment: BTreeMap<String, String>) 
     let action = args.first().map_or("", String::as_str);
     match action {
         "meta-data" | "metadata" => {
-            print!("{}", agent.metadata.to_xml());
+            say(&agent.metadata.to_xml());
             return ExitCode::Success;
         }
         "usage" | "help" | "--help" | "-h" => {
-            println!("{}", agent.metadata.usage());
+            say(&format!("{}\n", agent.metadata.usage()));
             return ExitCode::Success;
         }
         _ if !agent.metadata.supports(action) => {
-            eprintln!("{}", agent.metadata.usage());
+            esay(&format!("{}\n", agent.metadata.usage()));
             return ExitCode::Unimplemented;
         }
         _ => {}
@@ -102,6 +102,12 @@ fn run_with(name: &str, args: &[String], environment: BTreeMap<String, String>) 
             failure.code
         }
     }
+}
+
+/// A reader that went away is no reason to fail.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Pair {
                     Fate::Twice => 2,
                 };
                 for _ in 0..times {
-                    self.to_bmc(&datagram, &fate);
+                    self.deliver(&datagram, &fate);
                 }
             }
             if let Some(event) = self.client.poll_event() {
@@ -109,7 +109,7 @@ impl Pair {
         }
     }
 
-    fn to_bmc(&mut self, datagram: &[u8], fate: &impl Fn(usize) -> Fate) {
+    fn deliver(&mut self, datagram: &[u8], fate: &impl Fn(usize) -> Fate) {
         let peer = SocketAddr::from(PEER);
         let answer = self.bmc.handle_datagram(self.now, peer, datagram, &mut self.power);
         let Some(answer) = answer else { return };
@@ -158,7 +158,7 @@ fn power_is_switched_and_read_back_with_each_suite() {
         assert!(pair.power.on);
         pair.client.close();
         let goodbye = pair.client.poll_transmit().unwrap();
-        pair.to_bmc(&goodbye, &|_| Fate::Deliver);
+        pair.deliver(&goodbye, &|_| Fate::Deliver);
         assert_eq!(pair.bmc.session_count(), 0);
     }
 }
@@ -176,7 +176,7 @@ fn wrong_credentials_are_told_apart() {
         let event = pair.login();
         // The rejected log-in leaves nothing behind on the BMC.
         while let Some(datagram) = pair.client.poll_transmit() {
-            pair.to_bmc(&datagram, &|_| Fate::Deliver);
+            pair.deliver(&datagram, &|_| Fate::Deliver);
         }
         assert_eq!(pair.bmc.session_count(), 0, "{event:?}");
         match event {
