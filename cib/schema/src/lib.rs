@@ -1,39 +1,17 @@
 //! The CIB grammar as data: validation with positions, version ladder, upgrade steps.
+//!
+//! The grammar stands once, in `cib.grammar`, with the versions in which a rule holds where it
+//! changed. The latest series is checked strictly; older schemas leniently (what was added later
+//! is accepted), except where the difference decides whether an upgrade has something to do.
 
-use cib_xml::{Doc, Position};
+mod grammar;
+mod ladder;
+mod upgrade;
+mod validate;
 
-/// Something in a configuration that its schema does not allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where the element starts, if the document was parsed from text.
-    pub position: Option<Position>,
-    /// The element's path.
-    pub path: String,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
+pub use ladder::{Schema, compare_names};
+pub use upgrade::{UpgradeError, upgrade};
+pub use validate::{Problem, validate, validate_with};
 
-/// x
-pub fn validate(_doc: &Doc) -> Vec<Problem> {
-    Vec::new()
-}
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UpgradeError {
-    #[error("x")]
-    Invalid(Vec<Problem>),
-}
-pub fn upgrade(_doc: &mut Doc, _max: Option<&str>) -> Result<bool, UpgradeError> {
-    Ok(false)
-}
-pub fn compare_names(_a: &str, _b: &str) -> std::cmp::Ordering {
-    std::cmp::Ordering::Equal
-}
+/// Name of the newest schema.
 pub const LATEST: &str = "pacemaker-4.0";
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(p) = self.position {
-            write!(f, "line {}: ", p.line)?;
-        }
-        write!(f, "{}", self.message)
-    }
-}

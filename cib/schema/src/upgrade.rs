@@ -1,0 +1,54 @@
+//! Bringing a configuration to a newer schema.
+//!
+//! A configuration climbs the ladder of schemas: it goes on to the next one as it is if that
+//! accepts it, and is rewritten where a new series left something out. It stops where nothing
+//! helps.
+
+use cib_xml::Doc;
+
+use crate::{Problem, Schema, validate_with};
+
+/// Why a configuration was not upgraded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpgradeError {
+    /// No schema from its own on accepts it.
+    #[error("the configuration is not valid: {}", .0.first().map(ToString::to_string).unwrap_or_default())]
+    Invalid(Vec<Problem>),
+    /// It does not name a schema that exists.
+    #[error("the configuration does not name a known schema")]
+    UnknownSchema,
+}
+
+/// Brings `doc` to the newest schema that accepts it, at most `max`. Says whether `validate-with`
+/// was raised.
+///
+/// # Errors
+/// If no schema accepts it, or it names an unknown one.
+pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
+    let named = doc.root().attr("validate-with").and_then(Schema::named);
+    let original = named.ok_or(UpgradeError::UnknownSchema)?;
+    let top = max.and_then(Schema::named).unwrap_or(Schema::LATEST).min(Schema::LATEST);
+    if original >= top {
+        return Ok(false);
+    }
+    let mut best = None;
+    let mut at = Some(original);
+    let mut problems = Vec::new();
+    while let Some(schema) = at.filter(|s| *s <= top) {
+        let found = validate_with(doc, schema);
+        if found.is_empty() {
+            best = Some(schema);
+        } else if best.is_some() {
+            break;
+        } else if problems.is_empty() {
+            problems = found;
+        }
+        at = schema.next();
+    }
+    let Some(best) = best else { return Err(UpgradeError::Invalid(problems)) };
+    if best > original {
+        let root = doc.root_id();
+        doc.set_attr(root, "validate-with", &best.to_string());
+    }
+    Ok(best > original)
+}

@@ -1,0 +1,378 @@
+//! A document against the grammar.
+
+use cib_xml::{Doc, Kind, Node, Position};
+use rustc_hash::FxHashMap;
+
+use crate::Schema;
+use crate::grammar::{Attr, Element, Grammar, Type, grammar};
+
+/// More problems than these are not listed.
+const PROBLEMS_MAX: usize = 100;
+
+/// Something in a configuration that its schema does not allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where the element starts, if the document was parsed from text.
+    pub position: Option<Position>,
+    /// Name of the element that is wrong.
+    pub element: String,
+    /// Its path.
+    pub path: String,
+    /// What is wrong, and what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(p) = self.position {
+            write!(f, "line {}, ", p.line)?;
+        }
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// What is wrong with `doc` according to the schema that it names; nothing if it names `none`.
+pub fn validate(doc: &Doc) -> Vec<Problem> {
+    let root = doc.root();
+    match root.attr("validate-with").map(Schema::named) {
+        Some(Some(schema)) => validate_with(doc, schema),
+        Some(None) => {
+            let name = root.attr("validate-with").unwrap_or_default();
+            vec![problem(root, format!("there is no schema called {name:?}"))]
+        }
+        None => vec![problem(root, "attribute validate-with is missing".into())],
+    }
+}
+
+/// What is wrong with `doc` according to `schema`. Schemas before the latest series are checked
+/// leniently: what a later one added is accepted in all.
+pub fn validate_with(doc: &Doc, schema: Schema) -> Vec<Problem> {
+    if schema == Schema::NONE {
+        return Vec::new();
+    }
+    let grammar = grammar();
+    let mut check = Check { grammar, schema, problems: Vec::new(), ids: FxHashMap::default() };
+    let root = doc.root();
+    if root.name() == grammar.elements[0].tag {
+        check.element(root, &grammar.elements[0]);
+    } else {
+        check.problems.push(problem(root, format!("<{}> is no <cib>", root.name())));
+    }
+    check.problems
+}
+
+fn problem(node: Node<'_>, message: String) -> Problem {
+    let path = cib_xml::path_of(node);
+    Problem { position: node.position(), element: node.name().to_string(), path, message }
+}
+
+struct Check<'a> {
+    grammar: &'static Grammar,
+    schema: Schema,
+    problems: Vec<Problem>,
+    ids: FxHashMap<&'a str, Node<'a>>,
+}
+
+impl<'a> Check<'a> {
+    fn say(&mut self, node: Node<'_>, message: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem(node, message));
+        }
+    }
+
+    fn element(&mut self, node: Node<'a>, rules: &'static Element) {
+        if rules.open {
+            return;
+        }
+        self.attributes(node, rules);
+        self.alternatives(node, rules);
+        self.special(node, rules);
+        self.children(node, rules);
+    }
+
+    fn attributes(&mut self, node: Node<'a>, rules: &'static Element) {
+        for (name, value) in node.attrs() {
+            let known = |a: &&Attr| a.name == name && a.range.holds(self.schema);
+            let mut fits = rules.attrs.iter().filter(known).peekable();
+            if fits.peek().is_none() {
+                let names = rules.attrs.iter().filter(|a| a.range.holds(self.schema));
+                let hint = nearest(name, names.map(|a| a.name.as_str()));
+                self.say(node, format!("attribute {name} is not allowed here{hint}"));
+                continue;
+            }
+            let rule: Vec<&Attr> = fits.collect();
+            if let Some(expected) =
+                rule.iter().map(|a| self.mismatch(&a.kind, value)).min().flatten()
+            {
+                self.say(node, format!("{name}={value:?}: expected {expected}"));
+            }
+            if rule.iter().any(|a| matches!(a.kind, Type::Id)) {
+                self.unique(node, value);
+            }
+        }
+        let schema = self.schema;
+        for attr in rules.attrs.iter().filter(|a| a.required && a.range.holds(schema)) {
+            if node.attr(&attr.name).is_none() {
+                self.say(node, format!("attribute {} is missing", attr.name));
+            }
+        }
+    }
+
+    fn unique(&mut self, node: Node<'a>, id: &'a str) {
+        if let Some(first) = self.ids.insert(id, node) {
+            let place = match first.position() {
+                Some(p) => format!("line {}", p.line),
+                None => cib_xml::path_of(first),
+            };
+            self.say(node, format!("id {id:?} is used already, see {place}"));
+        }
+    }
+
+    /// What was expected instead of `value`, if it is not of this type.
+    fn mismatch(&self, kind: &Type, value: &str) -> Option<String> {
+        let word = |text: &str| Some(text.to_string());
+        let trimmed = value.trim();
+        let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+        let integer = |t: &str| digits(t.strip_prefix(['-', '+']).unwrap_or(t));
+        let unsigned = |t: &str| digits(t.strip_prefix('+').unwrap_or(t));
+        match kind {
+            Type::Text => None,
+            Type::Id | Type::Ref if is_name(trimmed) => None,
+            Type::Id | Type::Ref => word(
+                "an id: a letter or underscore, then letters, digits, dots, dashes or underscores",
+            ),
+            Type::Bool if matches!(trimmed, "true" | "false" | "1" | "0") => None,
+            Type::Bool => word("true or false"),
+            Type::Int if integer(trimmed) => None,
+            Type::Int => word("an integer"),
+            Type::Count if unsigned(trimmed) => None,
+            Type::Count => word("an integer that is not negative"),
+            Type::Level => {
+                let limit = if self.schema.major() >= 4 { 9 } else { u64::MAX };
+                let level = trimmed.strip_prefix('+').unwrap_or(trimmed).parse::<u64>();
+                match level {
+                    Ok(n) if (1..=limit).contains(&n) => None,
+                    _ if limit == 9 => word("a level from 1 to 9"),
+                    _ => word("a level from 1"),
+                }
+            }
+            Type::Score if integer(trimmed) => None,
+            Type::Score if matches!(value, "INFINITY" | "+INFINITY" | "-INFINITY") => None,
+            Type::Score => word("a score: an integer, INFINITY or -INFINITY"),
+            Type::Ports => {
+                let good =
+                    !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+                if good { None } else { word("a port or a range of ports such as 80-90") }
+            }
+            Type::Names => {
+                let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+                let name = |n: &str| !n.is_empty() && n.bytes().all(allowed);
+                if value.split(',').all(name) { None } else { word("ids with commas between them") }
+            }
+            Type::Words(words) if words.iter().any(|w| w == trimmed) => None,
+            Type::Words(words) => {
+                let list = match words.split_last() {
+                    Some((last, rest)) if !rest.is_empty() => {
+                        format!("{} or {last}", rest.join(", "))
+                    }
+                    _ => words.join(""),
+                };
+                Some(format!("{list}{}", nearest(value, words.iter().map(String::as_str))))
+            }
+        }
+    }
+
+    fn alternatives(&mut self, node: Node<'a>, rules: &'static Element) {
+        let present = |name: &str| {
+            node.attr(name).is_some() || (name != "role" && node.child(name).is_some())
+        };
+        for alternatives in &rules.one_of {
+            let complete = |a: &&Vec<(String, bool)>| {
+                let anything = a.iter().any(|(name, _)| present(name));
+                anything && a.iter().all(|(name, required)| !required || present(name))
+            };
+            let chosen = alternatives.iter().find(complete);
+            let Some(chosen) = chosen else {
+                let text = |a: &Vec<(String, bool)>| {
+                    let needed: Vec<&str> =
+                        a.iter().filter(|n| n.1).map(|n| n.0.as_str()).collect();
+                    match needed.is_empty() {
+                        true => format!("<{}>", a.first().map_or("", |n| &n.0)),
+                        false => needed.join(" and "),
+                    }
+                };
+                let list: Vec<String> = alternatives.iter().map(text).collect();
+                self.say(node, format!("needs {}", list.join(", or ")));
+                continue;
+            };
+            let stray = alternatives
+                .iter()
+                .flatten()
+                .map(|(name, _)| name.as_str())
+                .find(|name| present(name) && chosen.iter().all(|(own, _)| own != name));
+            if let (Some(stray), Some((first, _))) = (stray, chosen.first()) {
+                self.say(node, format!("{stray} is not allowed together with {first}"));
+            }
+        }
+        for names in &rules.at_most_one {
+            let there: Vec<&str> =
+                names.iter().map(String::as_str).filter(|n| node.attr(n).is_some()).collect();
+            if there.len() > 1 {
+                self.say(node, format!("only one of {} is allowed", there.join(", ")));
+            }
+        }
+    }
+
+    fn special(&mut self, node: Node<'a>, rules: &'static Element) {
+        let schema = self.schema;
+        let by_reference = node.attr("id-ref").is_some();
+        if rules.needs_value.is_some_and(|r| r.holds(schema))
+            && !by_reference
+            && node.attr("value").is_none()
+        {
+            self.say(node, "attribute value is missing".into());
+        }
+        if let Some(name) = node.attr("name") {
+            let denied = |(names, range): &&(Vec<String>, crate::grammar::Range)| {
+                range.holds(schema) && names.iter().any(|n| n == name)
+            };
+            if rules.deny_names.iter().any(|d| denied(&d)) {
+                self.say(node, format!("option {name} is no longer supported"));
+            }
+            let value = node.attr("value").unwrap_or_default();
+            let pair = rules.deny_pairs.iter().find(|(names, range)| {
+                range.holds(schema) && names.first().is_some_and(|n| n == name)
+            });
+            if pair.is_some_and(|(names, _)| names[1..].iter().any(|v| v == value)) {
+                self.say(node, format!("{name}={value:?} is no longer supported"));
+            }
+        }
+        if rules.ocf_provider {
+            match (node.attr("class"), node.attr("provider")) {
+                (Some("ocf"), None) => {
+                    self.say(node, "attribute provider is missing (class ocf needs one)".into());
+                }
+                (Some(class), Some(_)) if class != "ocf" => {
+                    self.say(node, format!("class {class} has no provider"));
+                }
+                _ => {}
+            }
+        }
+        if rules.date_operands {
+            self.date_operands(node);
+        }
+    }
+
+    fn date_operands(&mut self, node: Node<'a>) {
+        let has = |name: &str| node.attr(name).is_some();
+        let (start, end) = (has("start"), has("end"));
+        let (duration, spec) =
+            (node.child("duration").is_some(), node.child("date_spec").is_some());
+        let operation = node.attr("operation").unwrap_or_default();
+        let wrong = match operation {
+            "in_range" if !start && !end => Some("needs start or end"),
+            "in_range" if spec => Some("has no date_spec"),
+            "gt" if !start => Some("needs start"),
+            "gt" if end || duration || spec => Some("has nothing but start"),
+            "lt" if !end => Some("needs end"),
+            "lt" if start || duration || spec => Some("has nothing but end"),
+            "date_spec" if !spec => Some("needs a date_spec"),
+            "date_spec" if start || end || duration => Some("has nothing but a date_spec"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            self.say(node, format!("operation {operation} {wrong}"));
+        }
+    }
+
+    fn children(&mut self, node: Node<'a>, rules: &'static Element) {
+        let schema = self.schema;
+        let grammar = self.grammar;
+        let by_reference = node.attr("id-ref").is_some() && node.attr("id").is_none();
+        // Later rules for the same children replace earlier ones.
+        let mut counted: Vec<(&[usize], crate::grammar::Count, usize, bool)> = Vec::new();
+        for rule in rules.children.iter().filter(|r| r.range.holds(schema)) {
+            counted.retain(|(keys, ..)| !keys.iter().any(|k| rule.keys.contains(k)));
+            counted.push((&rule.keys, rule.count, 0, rule.unless_ref));
+        }
+        for child in node.all_children() {
+            match child.kind() {
+                Kind::Comment => continue,
+                Kind::Text => {
+                    self.say(node, format!("text is not allowed here: {:?}", child.text().trim()));
+                    continue;
+                }
+                Kind::Element => {}
+            }
+            let mut found = None;
+            for (keys, _, n, _) in &mut counted {
+                let key = keys.iter().find(|k| grammar.elements[**k].tag == child.name());
+                if let Some(key) = key {
+                    *n += 1;
+                    found = Some(*key);
+                }
+            }
+            match found {
+                Some(key) if !(by_reference && counted.iter().any(|c| c.0.contains(&key))) => {
+                    self.element(child, &grammar.elements[key]);
+                }
+                _ => {
+                    let tags = counted.iter().flat_map(|(keys, ..)| keys.iter());
+                    let tags = tags.map(|k| grammar.elements[*k].tag.as_str());
+                    let hint = nearest(child.name(), tags);
+                    let inside = node.name();
+                    let name = child.name();
+                    self.say(child, format!("<{name}> is not allowed in <{inside}>{hint}"));
+                }
+            }
+        }
+        for (keys, count, n, unless_ref) in counted {
+            if count.allows(n) || (unless_ref && by_reference) {
+                continue;
+            }
+            let tags: Vec<String> =
+                keys.iter().map(|k| format!("<{}>", grammar.elements[*k].tag)).collect();
+            let tags = tags.join(" or ");
+            let text = if n == 0 {
+                format!("needs {tags}")
+            } else {
+                format!("has {n} {tags}, expected one")
+            };
+            self.say(node, text);
+        }
+    }
+}
+
+/// Whether `text` is a name in the sense of XML without colons, as ids have to be.
+fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && chars.all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '\u{b7}'))
+}
+
+/// ` (did you mean x?)` for the candidate that is spelled most alike, if any is.
+fn nearest<'b>(word: &str, candidates: impl Iterator<Item = &'b str>) -> String {
+    let limit = (word.chars().count() / 3).max(1);
+    candidates
+        .map(|c| (distance(word, c), c))
+        .filter(|(d, _)| *d <= limit)
+        .min()
+        .map(|(_, c)| format!(" (did you mean {c}?)"))
+        .unwrap_or_default()
+}
+
+/// Edit distance without regard to case.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
