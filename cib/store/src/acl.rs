@@ -1,25 +1,364 @@
-//! Access control.
+//! Access control: who may read and write which parts of a CIB.
+//!
+//! Permissions of a user's target and groups, by way of roles, mark elements as readable, writable
+//! or denied; an element without a mark is as its parent, and the root without one is denied. A
+//! denial beats other marks of the same element. The superuser, the cluster's own user and the
+//! cluster itself may do everything, and so may everybody unless `enable-acl` is true.
 
-use cib_xml::Doc;
+use cib_xml::patch::{self, Positions};
+use cib_xml::{Doc, Found, Node, NodeId};
 
-use crate::error::StoreError;
+use crate::error::{ErrorKind, StoreError};
 use crate::operation::Who;
 
-/// What `who` may read of `doc`, `None` for everything.
-pub(crate) fn readable_copy(_doc: &Doc, _who: &Who) -> Result<Option<Doc>, StoreError> {
-    Ok(None)
+/// Users to whom no rules apply.
+const PRIVILEGED: [&str; 2] = ["root", "hacluster"];
+
+/// What a permission allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    Write,
+    /// Nothing.
+    Deny,
+}
+
+/// The permissions that apply to somebody, in the order of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Rules(Vec<(Mode, String)>);
+
+/// Marks of one element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Marked readable.
+    pub read: bool,
+    /// Marked writable.
+    pub write: bool,
+    /// Marked denied.
+    pub deny: bool,
+}
+
+impl Marks {
+    fn readable(self) -> bool {
+        !self.deny && (self.read || self.write)
+    }
+
+    fn writable(self) -> bool {
+        !self.deny && self.write
+    }
+}
+
+/// Whether rules apply to this user at all.
+pub fn required(who: &Who) -> bool {
+    !who.internal && !who.user.is_empty() && !PRIVILEGED.contains(&who.user.as_str())
+}
+
+/// Whether the configuration turns access control on.
+pub fn enabled(doc: &Doc) -> bool {
+    let Some(config) = doc.root().child("configuration").and_then(|c| c.child("crm_config")) else {
+        return false;
+    };
+    let score = |set: &Node<'_>| match set.attr("score") {
+        Some("INFINITY" | "+INFINITY") => i64::MAX,
+        Some(text) => text.parse().unwrap_or(0),
+        None => 0,
+    };
+    let mut sets: Vec<Node<'_>> = config.children_named("cluster_property_set").collect();
+    sets.sort_by_key(|s| (s.attr("id") != Some("cib-bootstrap-options"), -score(s).max(-i64::MAX)));
+    let pair = sets
+        .into_iter()
+        .find_map(|s| s.children_named("nvpair").find(|p| p.attr("name") == Some("enable-acl")));
+    let value = pair.and_then(|p| p.attr("value")).unwrap_or_default().to_ascii_lowercase();
+    matches!(value.as_str(), "true" | "on" | "yes" | "y" | "1")
+}
+
+impl Rules {
+    /// The permissions that `doc` gives to `who`.
+    pub fn of(doc: &Doc, who: &Who) -> Rules {
+        let mut rules = Rules::default();
+        let acls = doc.root().child("configuration").and_then(|c| c.child("acls"));
+        let Some(acls) = acls else { return rules };
+        for holder in acls.children() {
+            let name = holder.attr("name").or(holder.attr("id")).unwrap_or_default();
+            let meant = match holder.name() {
+                "acl_target" => name == who.user,
+                "acl_group" => who.groups.iter().any(|g| g == name),
+                _ => false,
+            };
+            if !meant {
+                continue;
+            }
+            for part in holder.children() {
+                match part.name() {
+                    "role" => {
+                        let role = acls
+                            .children_named("acl_role")
+                            .find(|r| r.attr("id").is_some() && r.attr("id") == part.attr("id"));
+                        if let Some(role) = role {
+                            role.children_named("acl_permission").for_each(|p| rules.add(p));
+                        }
+                    }
+                    "acl_permission" => rules.add(part),
+                    _ => {}
+                }
+            }
+        }
+        rules
+    }
+
+    fn add(&mut self, permission: Node<'_>) {
+        let mode = match permission.attr("kind") {
+            Some("read") => Mode::Read,
+            Some("write") => Mode::Write,
+            Some("deny") => Mode::Deny,
+            _ => return,
+        };
+        let attr = |name| permission.attr(name);
+        let (tag, reference, attribute) =
+            (attr("object-type"), attr("reference"), attr("attribute"));
+        let xpath = match attr("xpath") {
+            Some(xpath) => xpath.to_string(),
+            None if tag.is_none() && reference.is_none() => return,
+            None => {
+                let tag = tag.unwrap_or("*");
+                match (reference, attribute) {
+                    (Some(id), Some(name)) => format!("//{tag}[@id='{id}' and @{name}]"),
+                    (Some(id), None) => format!("//{tag}[@id='{id}']"),
+                    (None, Some(name)) => format!("//{tag}[@{name}]"),
+                    (None, None) => format!("//{tag}"),
+                }
+            }
+        };
+        self.0.push((mode, xpath));
+    }
+
+    /// Whether there are none, so that nothing is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The elements that an expression is about: those selected, and those whose attributes are.
+    /// Expressions that are none select nothing.
+    fn matches(doc: &Doc, xpath: &str) -> Vec<NodeId> {
+        let found = doc.xpath(xpath).unwrap_or_default();
+        let element = |f: Found| match f {
+            Found::Document => Some(doc.root_id()),
+            Found::Attr(id, _) => Some(id),
+            Found::Node(id) if doc.node(id).is_element() => Some(id),
+            Found::Node(id) => doc.node(id).parent().map(|p| p.id()),
+        };
+        found.into_iter().filter_map(element).collect()
+    }
+
+    /// The marks of every node of `doc`, by its index.
+    pub fn marks(&self, doc: &Doc) -> Vec<Marks> {
+        let mut marks = vec![Marks::default(); doc.arena_len()];
+        for (mode, xpath) in &self.0 {
+            for id in Rules::matches(doc, xpath) {
+                let mark = &mut marks[id.index()];
+                match mode {
+                    Mode::Read => mark.read = true,
+                    Mode::Write => mark.write = true,
+                    Mode::Deny => mark.deny = true,
+                }
+            }
+        }
+        marks
+    }
+}
+
+/// What `who` may read of `doc`: `None` for everything.
+///
+/// # Errors
+/// If it is nothing.
+pub fn readable_copy(doc: &Doc, who: &Who) -> Result<Option<Doc>, StoreError> {
+    if !required(who) || !enabled(doc) {
+        return Ok(None);
+    }
+    let rules = Rules::of(doc, who);
+    let mut copy = doc.clone();
+    let marks = rules.marks(&copy);
+    let denied = || StoreError::from(ErrorKind::Denied);
+    if rules.is_empty() {
+        return Err(denied());
+    }
+    for (mode, xpath) in &rules.0 {
+        if *mode != Mode::Deny {
+            continue;
+        }
+        for id in Rules::matches(&copy, xpath) {
+            if !purge(&mut copy, id, &marks) && id == copy.root_id() {
+                return Err(denied());
+            }
+        }
+    }
+    let root = copy.root_id();
+    if purge(&mut copy, root, &marks) { Ok(Some(copy)) } else { Err(denied()) }
+}
+
+/// Removes what is not readable at and below `id`; says whether something is left. An element that
+/// is only there for what is readable below keeps no attributes but its id.
+fn purge(doc: &mut Doc, id: NodeId, marks: &[Marks]) -> bool {
+    if marks.get(id.index()).is_some_and(|m| m.readable()) {
+        return true;
+    }
+    let names: Vec<String> =
+        doc.node(id).attrs().map(|a| a.0.to_string()).filter(|n| n != "id").collect();
+    for name in names {
+        doc.remove_attr(id, &name);
+    }
+    let children: Vec<NodeId> = doc.node(id).children().map(|c| c.id()).collect();
+    let mut left = false;
+    for child in children {
+        left |= purge(doc, child, marks);
+    }
+    if !left {
+        doc.detach(id);
+    }
+    left
 }
 
 /// The rules that a change by `who` has to keep, `None` if there are none.
-pub(crate) fn guard(_doc: &Doc, _who: &Who) -> Result<Option<Guard>, StoreError> {
-    Ok(None)
+pub(crate) fn guard(doc: &Doc, who: &Who) -> Option<Guard> {
+    if !required(who) || !enabled(doc) {
+        return None;
+    }
+    let rules = Rules::of(doc, who);
+    let marks = rules.marks(doc);
+    Some(Guard { before: doc.clone(), rules, marks })
 }
 
 /// Rules for one change.
-pub(crate) struct Guard;
+pub(crate) struct Guard {
+    before: Doc,
+    rules: Rules,
+    marks: Vec<Marks>,
+}
 
 impl Guard {
-    pub(crate) fn check(&self, _doc: &Doc) -> Result<(), StoreError> {
+    /// Verifies everything that differs between the former state and `doc`.
+    pub(crate) fn check(&self, doc: &Doc) -> Result<(), StoreError> {
+        let Some(changes) = patch::make(&self.before, doc, Positions::Ignore) else {
+            return Ok(());
+        };
+        let after = self.rules.marks(doc);
+        let denied = |what: &str, path: &str| {
+            Err(StoreError::new(ErrorKind::Denied, format!("no permission to {what} {path}")))
+        };
+        for change in changes.root().children_named("change") {
+            let path = change.attr("path").unwrap_or_default();
+            match change.attr("operation") {
+                Some(operation @ ("delete" | "modify")) => {
+                    let node = patch::find_path(&self.before, path);
+                    if !node.is_some_and(|id| writable(&self.before, id, &self.marks)) {
+                        return denied(operation, path);
+                    }
+                }
+                Some("create") => {
+                    let place = change.attr("position").and_then(|p| p.parse().ok()).unwrap_or(0);
+                    let parent = patch::find_path(doc, path);
+                    let new = parent.and_then(|p| doc.node(p).all_children().nth(place));
+                    if !new.is_some_and(|new| may_create(new, &after)) {
+                        return denied("create something in", path);
+                    }
+                }
+                _ => {}
+            }
+        }
         Ok(())
+    }
+}
+
+/// Whether the nearest mark at or above the node allows writing.
+fn writable(doc: &Doc, id: NodeId, marks: &[Marks]) -> bool {
+    let mut at = Some(doc.node(id));
+    while let Some(node) = at {
+        let mark = marks.get(node.id().index()).copied().unwrap_or_default();
+        if mark.writable() {
+            return true;
+        }
+        if mark.deny {
+            return false;
+        }
+        at = node.parent();
+    }
+    false
+}
+
+/// Whether the new element and all in it may be created. Elements with no attribute but an id are
+/// mere scaffolding and may, except below `acls`.
+fn may_create(node: Node<'_>, marks: &[Marks]) -> bool {
+    if !node.is_element() {
+        return true;
+    }
+    let scaffolding = node.attrs().all(|(name, _)| name == "id")
+        && std::iter::successors(node.parent(), |n| n.parent()).all(|n| n.name() != "acls");
+    (scaffolding || writable(node.doc(), node.id(), marks))
+        && node.children().all(|c| may_create(c, marks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorKind, Who};
+    use crate::{Context, Operation, Target, apply, query};
+    use cib_xml::{Doc, Style};
+
+    const CIB: &str = r#"<cib validate-with="none" admin_epoch="0" epoch="1" num_updates="0"><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="e" name="enable-acl" value="true"/></cluster_property_set></crm_config><nodes/><resources><primitive id="a" class="x"/><primitive id="secret" class="x"/></resources><constraints/><acls><acl_target id="ann"><role id="r"/></acl_target><acl_group id="staff"><role id="r"/></acl_group><acl_role id="r"><acl_permission id="p1" kind="read" xpath="/cib"/><acl_permission id="p2" kind="write" xpath="//resources"/><acl_permission id="p3" kind="deny" reference="secret"/></acl_role></acls></configuration><status/></cib>"#;
+
+    fn run(user: &str, op: &Operation) -> Result<String, ErrorKind> {
+        let mut doc = Doc::parse(CIB).unwrap();
+        let who = Who { user: user.into(), ..Who::default() };
+        let cx = Context {
+            who: &who,
+            origin: "",
+            now_seconds: None,
+            validate: true,
+            check_features: false,
+        };
+        let before = doc.root().to_xml(Style::Compact);
+        let result = apply(&mut doc, op, &cx).map_err(|e| e.kind);
+        if result.is_err() {
+            assert_eq!(doc.root().to_xml(Style::Compact), before);
+        }
+        result.map(|_| doc.root().to_xml(Style::Compact))
+    }
+
+    fn modify(section: &str, xml: &str) -> Operation {
+        let target = Target::Section(section.into());
+        Operation::Modify { target, xml: xml.into(), allow_create: true, score: false }
+    }
+
+    #[test]
+    fn reading_is_filtered() {
+        let doc = Doc::parse(CIB).unwrap();
+        let mut who = Who { user: "ann".into(), ..Who::default() };
+        let text = query(&doc, &who, &Target::Whole).unwrap().root().to_xml(Style::Compact);
+        assert!(text.contains("id=\"a\"") && !text.contains("id=\"secret\""));
+        who.user = "bob".into();
+        assert_eq!(query(&doc, &who, &Target::Whole).unwrap_err().kind, ErrorKind::Denied);
+        who.groups = vec!["staff".into()];
+        assert!(query(&doc, &who, &Target::Whole).is_ok());
+        who.user = "root".into();
+        assert!(query(&doc, &who, &Target::Whole).unwrap().root().find_id("secret").is_some());
+    }
+
+    #[test]
+    fn writing_is_checked() {
+        let change = modify("resources", r#"<primitive id="a" class="y"/>"#);
+        assert!(run("ann", &change).is_ok() && run("hacluster", &change).is_ok());
+        let create = modify("resources", r#"<primitive id="b" class="y"/>"#);
+        assert!(run("ann", &create).is_ok());
+        for bad in [
+            modify("resources", r#"<primitive id="secret" class="y"/>"#),
+            modify("nodes", r#"<node id="1" uname="n"/>"#),
+            modify("acls", r#"<acl_role id="mine"/>"#),
+            Operation::delete_xpath("//*[@id='secret']".into()),
+            Operation::Erase,
+        ] {
+            assert_eq!(run("ann", &bad), Err(ErrorKind::Denied), "{bad:?}");
+        }
+        assert_eq!(run("bob", &change), Err(ErrorKind::Denied));
     }
 }

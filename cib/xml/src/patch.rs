@@ -10,7 +10,7 @@ mod apply;
 mod journal;
 mod make;
 
-pub use apply::apply;
+pub use apply::{apply, find_path};
 pub use journal::{Delta, from_journal, pending_change};
 pub use make::{Positions, make};
 

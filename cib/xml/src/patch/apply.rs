@@ -142,6 +142,11 @@ fn late_change(doc: &mut Doc, change: &Late<'_>) -> Result<(), PatchError> {
     }
 }
 
+/// The element that a path of names and ids means, as patchsets write it.
+pub fn find_path(doc: &Doc, path: &str) -> Option<NodeId> {
+    find(doc, path, None)
+}
+
 /// Follows a path of names and ids; `place` chooses among comments.
 fn find(doc: &Doc, path: &str, place: Option<i64>) -> Option<NodeId> {
     let mut rest = path;
