@@ -87,7 +87,7 @@ fn run_with(name: &str, args: &[String], environment: BTreeMap<String, String>) 
             return ExitCode::Success;
         }
         _ if !agent.metadata.supports(action) => {
-            esay(&format!("{}\n", agent.metadata.usage()));
+            eprintln!("{}", agent.metadata.usage());
             return ExitCode::Unimplemented;
         }
         _ => {}
