@@ -114,8 +114,6 @@ pub struct Quorum {
     pub last_man_standing: bool,
     /// `last_man_standing_window`.
     pub last_man_standing_window: Duration,
-    /// `allow_downscale`.
-    pub allow_downscale: bool,
 }
 
 /// `logging {}`.
@@ -487,7 +485,6 @@ fn read_quorum(root: &Section, nodes: &[Node], found: &mut Findings<'_>) -> Quor
         last_man_standing_window: v
             .millis("last_man_standing_window")
             .unwrap_or(Duration::from_secs(10)),
-        allow_downscale: v.flag("allow_downscale").unwrap_or(false),
     };
     let votes: u64 = nodes.iter().map(|n| u64::from(n.votes)).sum();
     let expected = expected_votes.map_or(votes, u64::from);

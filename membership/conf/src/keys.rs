@@ -166,7 +166,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("quorum", "last_man_standing_window", Kind::Millis),
     key("quorum", "auto_tie_breaker", Kind::Flag),
     key("quorum", "auto_tie_breaker_node", Kind::Text),
-    key("quorum", "allow_downscale", Kind::Flag),
+    idle("quorum", "allow_downscale", Kind::Flag),
     key("logging", "debug", Kind::Word(&["on", "off", "trace", "yes", "no"])),
     key("logging", "to_stderr", Kind::Switch),
     key("logging", "to_syslog", Kind::Switch),

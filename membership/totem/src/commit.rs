@@ -6,7 +6,7 @@
 //! missed, as numbered messages of the new ring, so that the new ring's own means (requests, `aru`)
 //! carry them. A member installs the ring when the token shows that every member has all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use membership_base::{Delivered, NodeId};
 
@@ -14,8 +14,9 @@ use crate::machine::{Effect, Reason, RingView, Totem};
 use crate::store::Ring;
 use crate::wire::{Commit, CommitMember, Frame, OldRing, Phase, RingId, Token};
 
-/// The step between ring numbers; the numbers between are for transitional views.
-const RING_STEP: u64 = 4;
+/// The step between ring numbers. The number before a ring's own is for the transitional view; the
+/// numbers after it are free for the layer above, should it announce the same members again.
+const RING_STEP: u64 = 1024;
 
 pub(crate) struct Forming {
     pub(crate) ring: Ring,
@@ -42,6 +43,7 @@ impl Totem {
                 },
                 generation: if ours { self.generation } else { self.gather.generation_of(*node) },
                 old: None,
+                attachment: Vec::new(),
             }
         });
         let commit = Commit { ring: id, token_seq: 0, members: infos.collect() };
@@ -54,6 +56,7 @@ impl Totem {
         let old = OldRing { ring: ring.id, aru: ring.aru, high: ring.high, safe: ring.safe };
         for member in commit.members.iter_mut().filter(|m| m.node == self.me) {
             member.old = Some(old);
+            member.attachment.clone_from(&self.attachment);
         }
         let mut ring = Ring::new(commit.ring, commit.members.iter().map(|m| m.node).collect());
         ring.generations = commit.members.iter().map(|m| (m.node, m.generation)).collect();
@@ -82,15 +85,10 @@ impl Totem {
     }
 
     pub(crate) fn on_commit(&mut self, from: NodeId, commit: Commit) {
-        let ours = CommitMember {
-            node: self.me,
-            incarnation: self.settings.incarnation,
-            generation: self.generation,
-            old: None,
-        };
+        let ours = (self.settings.incarnation, self.generation);
         let mine = commit.members.iter().find(|m| m.node == self.me);
         let sorted = commit.members.is_sorted_by(|a, b| a.node < b.node);
-        let current = mine.is_some_and(|m| CommitMember { old: None, ..*m } == ours);
+        let current = mine.is_some_and(|m| (m.incarnation, m.generation) == ours);
         if !sorted || !current || commit.members.first().map(|m| m.node) != Some(commit.ring.rep) {
             return;
         }
@@ -183,10 +181,11 @@ impl Totem {
         self.effects.extend(before.into_iter().map(Effect::Deliver));
         if !after.is_empty() {
             self.effects.push_back(Effect::View(RingView {
-                id: self.ring.id.seq - RING_STEP / 2,
+                id: self.ring.id.seq - 1,
                 ring: self.ring.id,
                 members: forming.came.clone(),
                 came_with_us: forming.came.clone(),
+                attachments: BTreeMap::new(),
                 transitional: true,
             }));
             self.effects.extend(after.into_iter().map(Effect::Deliver));
@@ -196,6 +195,7 @@ impl Totem {
             ring: self.ring.id,
             members: self.ring.members.clone(),
             came_with_us: forming.came,
+            attachments: forming.infos.into_iter().map(|i| (i.node, i.attachment)).collect(),
             transitional: false,
         }));
         self.phase = Phase::Operational;

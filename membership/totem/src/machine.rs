@@ -13,11 +13,14 @@ use crate::peers::{Liveness, Peer, SOON};
 use crate::seal::{self, Keyring, OVERHEAD, Reject, Sealer};
 use crate::settings::Settings;
 use crate::store::Ring;
-use crate::wire::{DATA_HEADER, Frame, NODES_MAX, Phase, RingId, Token};
+use crate::wire::{ATTACHMENT_MAX, DATA_HEADER, Frame, NODES_MAX, Phase, RingId, Token};
 
 /// Ring sequence numbers are made durable this far ahead, so that forming a ring never waits for
 /// the disk.
-const PERSIST_AHEAD: u64 = 4096;
+const PERSIST_AHEAD: u64 = 1 << 20;
+
+/// The good-bye is not repeated later, so it goes out as several datagrams at once.
+const LEAVE_REPEAT: usize = 3;
 
 /// When a message may be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,9 @@ pub enum Input {
         /// When it may be delivered.
         guarantee: Guarantee,
     },
+    /// What all members of the next view shall know of this one: at most 64 bytes, the rest is cut
+    /// off. See [`RingView::attachments`].
+    Attach(Vec<u8>),
     /// Leave the ring; nothing happens afterwards.
     Leave,
 }
@@ -64,6 +70,9 @@ pub struct RingView {
     pub members: Vec<NodeId>,
     /// Members that come together with us from the view before, ascending.
     pub came_with_us: Vec<NodeId>,
+    /// What each member had given as its attachment when the view was agreed; empty in a
+    /// transitional view. The same on all members.
+    pub attachments: BTreeMap<NodeId, Vec<u8>>,
     /// Announced only to deliver what could not be made safe in the view before; another view
     /// follows at once.
     pub transitional: bool,
@@ -240,6 +249,7 @@ pub struct Totem {
     pub(crate) stalled: Option<(u64, Instant)>,
     pub(crate) heartbeat_soon: bool,
     pub(crate) last_heartbeat: Instant,
+    pub(crate) attachment: Vec<u8>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -278,6 +288,7 @@ impl Totem {
             stalled: None,
             heartbeat_soon: false,
             last_heartbeat: now,
+            attachment: Vec::new(),
             effects: VecDeque::new(),
             settings,
         }
@@ -290,6 +301,10 @@ impl Totem {
             Input::Start => self.start(),
             Input::Packet { link, bytes } => self.on_packet(link, &bytes),
             Input::Submit { ticket, bytes, guarantee } => self.submit(ticket, bytes, guarantee),
+            Input::Attach(mut bytes) => {
+                bytes.truncate(ATTACHMENT_MAX);
+                self.attachment = bytes;
+            }
             Input::Leave => self.leave(),
         }
         self.finish();
@@ -405,8 +420,9 @@ impl Totem {
         let bytes = Arc::new(self.seal(&Frame::Leave.encode()));
         let targets: Vec<(NodeId, u8)> =
             self.peers.values().flat_map(|p| p.links().map(|l| (p.id, l))).collect();
-        for (to, link) in targets {
-            self.effects.push_back(Effect::Transmit { to, link, bytes: bytes.clone() });
+        for (to, link) in targets.iter().cycle().take(targets.len() * LEAVE_REPEAT) {
+            let bytes = bytes.clone();
+            self.effects.push_back(Effect::Transmit { to: *to, link: *link, bytes });
         }
         self.phase = Phase::Left;
         self.held = None;

@@ -311,6 +311,7 @@ impl Totem {
         if self.ring.members.len() == 1 {
             self.pump_alone();
         } else if self.held.is_some() {
+            self.idle_visits = 0;
             self.release_token();
         } else if self.timers.wake.is_none() {
             self.timers.wake = Some(self.now + WAKE_AGAIN);

@@ -12,6 +12,8 @@ use membership_base::NodeId;
 pub(crate) const NODES_MAX: usize = 256;
 /// Most retransmission requests that a token may carry.
 pub(crate) const REQUESTS_MAX: usize = 64;
+/// Longest attachment to a view, in bytes.
+pub(crate) const ATTACHMENT_MAX: usize = 64;
 /// Bytes of a data frame before its body.
 pub(crate) const DATA_HEADER: usize = 1 + 12 + 8 + 4 + 1;
 
@@ -107,12 +109,14 @@ pub(crate) struct OldRing {
     pub(crate) safe: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CommitMember {
     pub(crate) node: NodeId,
     pub(crate) incarnation: u64,
     pub(crate) generation: u64,
     pub(crate) old: Option<OldRing>,
+    /// What the layer above this member wants all members of the new view to know.
+    pub(crate) attachment: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -436,6 +440,7 @@ fn encode_commit(w: &mut Writer, c: &Commit) {
             w.u64(old.high);
             w.u64(old.safe);
         }
+        w.list(&m.attachment, |w, b| w.u8(*b));
     });
 }
 
@@ -448,7 +453,8 @@ fn decode_commit(r: &mut Reader<'_>) -> Result<Frame, WireError> {
             1 => Some(OldRing { ring: r.ring()?, aru: r.u64()?, high: r.u64()?, safe: r.u64()? }),
             other => return Err(WireError::Kind(other)),
         };
-        Ok(CommitMember { node, incarnation, generation, old })
+        let attachment = r.list(ATTACHMENT_MAX, Reader::u8)?;
+        Ok(CommitMember { node, incarnation, generation, old, attachment })
     })?;
     Ok(Frame::Commit(Commit { ring, token_seq, members }))
 }

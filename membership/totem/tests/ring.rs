@@ -1,5 +1,7 @@
 //! The ring's promises under loss, delay, partitions, pauses, crashes and restarts.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "world.rs"]
 mod world;
 
@@ -141,7 +143,8 @@ fn idle_rings_answer_within_a_rotation() {
             let sender = NodeId(1 + round % 3);
             let (begin, len) = (world.now, world.log(sender).len());
             world.submit(sender, guarantee, 50);
-            assert!(world.run_until(ms(4), |w| w.log(sender).len() > len));
+            let heard = world.run_until(ms(4), |w| w.log(sender).len() > len);
+            assert!(heard, "{guarantee:?} from {sender} in round {round}");
             let took = world.now.since(begin);
             // Hops take 50 to 150 microseconds here.
             assert!(took < Duration::from_micros(1500), "{guarantee:?} {took:?}");

@@ -1,6 +1,6 @@
 //! A whole cluster in one process: machines, a bad network, pauses, crashes, and the checkers of
 //! what the ring promises. One seed, one run.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
