@@ -1,1 +1,192 @@
-//! The operator's verbs: systole cluster, status, resource, constraint, stonith, node, property, cib.
+//! The operator's verbs, in one grammar: `systole NOUN VERB …`.
+//!
+//! Every query takes `--json`. Verbs that change something do it in one CIB operation and say what
+//! they did; an error says what to do about it.
+
+mod cib;
+mod cluster;
+mod constraint;
+mod demo;
+mod node;
+mod property;
+mod resource;
+mod session;
+mod status;
+mod stonith;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::session::Session;
+
+/// What the daemon is to be started with; the binary links the two.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DaemonArgs {
+    /// The cluster's configuration
+    #[arg(long, default_value = "/etc/corosync/corosync.conf")]
+    pub config: PathBuf,
+    /// The folder for the CIB and other state
+    #[arg(long, default_value = "/var/lib/pacemaker")]
+    pub state_dir: PathBuf,
+    /// The folder for the socket (default: $SYSTOLE_RUN_DIR, else /run/systole)
+    #[arg(long)]
+    pub run_dir: Option<PathBuf>,
+    /// The local node's name, where host name and addresses do not tell
+    #[arg(long)]
+    pub node: Option<String>,
+}
+
+/// What only the binary can do, because it needs the daemon or the agents.
+pub enum Outer {
+    /// Run the daemon.
+    Daemon(DaemonArgs),
+    /// Make a key.
+    Keygen(PathBuf),
+}
+
+#[derive(Parser)]
+#[command(
+    name = "systole",
+    version,
+    about = "High-availability cluster resource manager with fencing",
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Subcommand)]
+enum Noun {
+    /// Run the cluster daemon of this node
+    Daemon(DaemonArgs),
+    /// Make the cluster's secret key
+    Keygen {
+        /// Where to
+        #[arg(long, default_value = "/etc/corosync/authkey")]
+        out: PathBuf,
+    },
+    /// Start a three-node cluster on this machine and show a failover
+    Demo(demo::Args),
+    /// What runs where, what failed, and why
+    Status(status::Args),
+    /// The cluster as a whole
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
+    /// Resources, groups and clones
+    #[command(subcommand)]
+    Resource(resource::Verb),
+    /// Where and in which order resources run
+    #[command(subcommand)]
+    Constraint(constraint::Verb),
+    /// Fence devices and fencing
+    #[command(subcommand)]
+    Stonith(stonith::Verb),
+    /// Nodes
+    #[command(subcommand)]
+    Node(node::Verb),
+    /// Options of the cluster
+    #[command(subcommand)]
+    Property(property::Verb),
+    /// The cluster information base as a whole
+    #[command(subcommand)]
+    Cib(cib::Verb),
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Runs a command line (with the program's name first); the exit status, or what the binary has
+/// to do itself.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap; a closed standard output is nobody's loss.
+            let _ = error.print();
+            return Ok(if error.use_stderr() { crm_api::exit::USAGE } else { 0 });
+        }
+    };
+    let result = match cli.noun {
+        Noun::Daemon(args) => return Err(Outer::Daemon(args)),
+        Noun::Keygen { out } => return Err(Outer::Keygen(out)),
+        Noun::Demo(args) => demo::run(&args).map(|()| 0),
+        Noun::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "systole", &mut std::io::stdout());
+            Ok(0)
+        }
+        Noun::Man => man().map(|()| 0),
+        noun => connected(noun, cli.json).map(|()| 0),
+    };
+    Ok(result.unwrap_or_else(|error| {
+        eprintln!("systole: {error:#}");
+        error.downcast_ref::<crm_ipc::Error>().map_or(crm_api::exit::ERROR, |e| e.exit_code())
+    }))
+}
+
+fn connected(noun: Noun, json: bool) -> anyhow::Result<()> {
+    let mut session = Session::connect(json)?;
+    let session = &mut session;
+    match noun {
+        Noun::Status(args) => status::run(session, &args),
+        Noun::Cluster(verb) => cluster::run(session, verb),
+        Noun::Resource(verb) => resource::run(session, verb),
+        Noun::Constraint(verb) => constraint::run(session, verb),
+        Noun::Stonith(verb) => stonith::run(session, verb),
+        Noun::Node(verb) => node::run(session, verb),
+        Noun::Property(verb) => property::run(session, verb),
+        Noun::Cib(verb) => cib::run(session, verb),
+        Noun::Daemon(_)
+        | Noun::Keygen { .. }
+        | Noun::Demo(_)
+        | Noun::Completion { .. }
+        | Noun::Man => Ok(()),
+    }
+}
+
+fn man() -> anyhow::Result<()> {
+    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+    Ok(())
+}
+
+/// Prints a list as JSON, or a line each as `line` says.
+fn print_list<T: serde::Serialize>(json: bool, items: &[T], line: impl Fn(&T) -> String) {
+    if json {
+        print_json(&items);
+    } else {
+        items.iter().for_each(|item| println!("{}", line(item)));
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("systole: cannot print as JSON: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_an_exit_status() {
+        let run = |words: &str| run(words.split(' ').map(OsString::from)).ok();
+        assert_eq!(run("systole nonsense"), Some(crm_api::exit::USAGE));
+        assert_eq!(run("systole --version"), Some(0));
+    }
+}

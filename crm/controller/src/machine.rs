@@ -33,6 +33,8 @@ pub struct Controller {
     leaving: Option<Instant>,
     /// The cluster is past waiting for its nodes at its start.
     pub(crate) started: bool,
+    /// By which life each node was last heard.
+    lives: BTreeMap<NodeId, u64>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -54,6 +56,7 @@ impl Controller {
             on_behalf: BTreeMap::new(),
             leaving: None,
             started: false,
+            lives: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -249,6 +252,18 @@ impl Controller {
                 self.effects.push_back(Effect::Dc(false));
             }
             return;
+        }
+        let heard: BTreeMap<NodeId, u64> =
+            self.hellos.iter().map(|(id, hello)| (*id, hello.life)).collect();
+        let restarted: Vec<NodeId> = heard
+            .iter()
+            .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
+            .map(|(id, _)| *id)
+            .collect();
+        self.lives.extend(heard);
+        // A daemon that was started anew between two views knows nothing of what it was told.
+        if !restarted.is_empty() {
+            self.nodes_lost(now, &restarted);
         }
         if self.dc.is_none() {
             self.log(Level::Notice, "this node is the DC");

@@ -176,6 +176,8 @@ pub struct Ws {
     pub(crate) disabled: u32,
     pub(crate) blocked: u32,
     pub(crate) reasons: Reasons,
+    /// How deep relations are being worked out.
+    pub(crate) depth: u32,
 }
 
 /// Which of a resource's nodes are meant.

@@ -50,6 +50,7 @@ impl Ws {
             disabled: 0,
             blocked: 0,
             reasons: Reasons::default(),
+            depth: 0,
             model,
         };
         let model = ws.model.clone();

@@ -1,0 +1,127 @@
+//! `systole cluster`: the cluster as a whole.
+
+use anyhow::bail;
+use clap::Subcommand;
+use crm_api::{Request, Response};
+use serde::Serialize;
+
+use crate::print_json;
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Members, votes and links
+    Status,
+    /// Let this node leave: its resources are moved or stopped first
+    Stop,
+    /// Print events as they happen, until interrupted
+    Watch,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    cluster: String,
+    local: String,
+    dc: Option<String>,
+    state: String,
+    quorate: bool,
+    votes: u32,
+    expected_votes: u32,
+    quorum: u32,
+    flags: Vec<String>,
+    nodes: Vec<ShownNode>,
+    links: Vec<ShownLink>,
+}
+
+#[derive(Serialize)]
+struct ShownNode {
+    id: u32,
+    name: String,
+    member: bool,
+}
+
+#[derive(Serialize)]
+struct ShownLink {
+    number: u32,
+    address: String,
+    unreachable: Vec<u32>,
+}
+
+pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Status => status(session),
+        Verb::Stop => {
+            session.ask(Request::Shutdown)?;
+            println!("this node leaves as soon as its resources are moved or stopped");
+            Ok(())
+        }
+        Verb::Watch => watch(session),
+    }
+}
+
+fn status(session: &mut Session) -> anyhow::Result<()> {
+    let info = session.info()?;
+    let Response::Membership(ring) = session.ask(Request::Membership)? else {
+        bail!("an unexpected answer");
+    };
+    let shown = Shown {
+        cluster: info.cluster,
+        local: info.name,
+        dc: info.dc,
+        state: info.state,
+        quorate: ring.quorate,
+        votes: ring.total_votes,
+        expected_votes: ring.expected_votes,
+        quorum: ring.quorum,
+        flags: ring.flags,
+        nodes: info
+            .nodes
+            .into_iter()
+            .map(|(id, name, member)| ShownNode { id: id.0, name, member })
+            .collect(),
+        links: ring
+            .links
+            .into_iter()
+            .map(|(number, address, peers)| ShownLink {
+                number,
+                address,
+                unreachable: peers.iter().filter(|(_, up)| !up).map(|(id, _)| id.0).collect(),
+            })
+            .collect(),
+    };
+    if session.json {
+        print_json(&shown);
+        return Ok(());
+    }
+    println!("Cluster {}, seen from {}", shown.cluster, shown.local);
+    let quorum = if shown.quorate { "has quorum" } else { "has NO quorum: it starts nothing" };
+    println!(
+        "This partition {quorum} ({} of {} votes, {} needed)",
+        shown.votes, shown.expected_votes, shown.quorum
+    );
+    println!("DC: {} ({})", shown.dc.as_deref().unwrap_or("none yet"), shown.state);
+    for node in &shown.nodes {
+        let state = if node.member { "member" } else { "lost" };
+        println!("  {:>3} {:<20} {state}", node.id, node.name);
+    }
+    for link in &shown.links {
+        let lost: Vec<String> = link.unreachable.iter().map(u32::to_string).collect();
+        let state =
+            if lost.is_empty() { "all peers reached".to_owned() } else { format!("no answer from {}", lost.join(", ")) };
+        println!("  link {} ({}): {state}", link.number, link.address);
+    }
+    Ok(())
+}
+
+fn watch(session: &mut Session) -> anyhow::Result<()> {
+    session.ask(Request::Subscribe)?;
+    loop {
+        if let Response::Event(event) = session.next()? {
+            if session.json {
+                println!("{}", serde_json::to_string(&event)?);
+            } else {
+                println!("{}.{:03} {:?}", event.at_ms / 1000, event.at_ms % 1000, event.kind);
+            }
+        }
+    }
+}

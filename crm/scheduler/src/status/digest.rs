@@ -1,0 +1,236 @@
+//! Digests over parameters: whether an operation ran with those that are configured now.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use cib_model::{Attrs, Str, compare_versions, capabilities};
+use md5::{Digest as _, Md5};
+
+use crate::base::ws_types::OpRef;
+use crate::base::{NodeIx, RscIx, Sym, Where, Ws, task};
+
+/// What a comparison of digests found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DigestMatch {
+    Match,
+    /// Some parameter changed.
+    Mismatch,
+    /// A parameter changed that needs a restart.
+    Restart,
+    /// No digest was recorded.
+    Unknown,
+}
+
+/// Digests of an operation's parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Digests {
+    pub(crate) matches: DigestMatch,
+    pub(crate) all: Str,
+    pub(crate) secure: Option<Str>,
+    pub(crate) restart: Option<Str>,
+}
+
+/// Digest over parameters, as executors compute it.
+pub(crate) fn digest_of(params: &Attrs) -> Str {
+    let mut sorted: Vec<(&Str, &Str)> = params.iter().collect();
+    sorted.sort();
+    let mut text = String::from(" <parameters");
+    for (name, value) in sorted {
+        let _ = write!(text, " {name}=\"");
+        for c in value.chars() {
+            match c {
+                '<' => text.push_str("&lt;"),
+                '>' => text.push_str("&gt;"),
+                '&' => text.push_str("&amp;"),
+                '"' => text.push_str("&quot;"),
+                c if c.is_ascii_control() => {
+                    let _ = write!(text, "&#x{:02X};", c as u32);
+                }
+                other => text.push(other),
+            }
+        }
+        text.push('"');
+    }
+    text.push_str("/>\n");
+    let hash = Md5::digest(text.as_bytes());
+    let mut hex = String::with_capacity(32);
+    for byte in hash {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.into()
+}
+
+fn is_filtered(name: &str) -> bool {
+    name.starts_with("CRM_meta_")
+        || matches!(
+            name,
+            "id" | "crm_feature_set" | "op-digest" | "on_node" | "on_node_uuid" | "pcmk_external_ip"
+        )
+}
+
+/// Parameters that the fencer interprets itself.
+fn is_fencer_param(name: &str) -> bool {
+    if matches!(name, "provides" | "stonith-timeout") {
+        return true;
+    }
+    let Some(rest) = name.strip_prefix("pcmk_") else { return false };
+    if matches!(
+        rest,
+        "action_limit" | "delay_base" | "delay_max" | "host_argument" | "host_check" | "host_list"
+            | "host_map"
+    ) {
+        return true;
+    }
+    rest.find('_').is_some_and(|at| matches!(&rest[at..], "_action" | "_timeout" | "_retries"))
+}
+
+fn without(params: &Attrs, drop: impl Fn(&str) -> bool) -> Attrs {
+    let mut out = Attrs::new();
+    params.iter().filter(|(n, _)| !drop(n)).for_each(|(n, v)| out.set_default(n, v));
+    out
+}
+
+impl Ws {
+    fn calculate_digests(
+        &mut self,
+        rsc: RscIx,
+        name: &str,
+        interval: u32,
+        node: NodeIx,
+        op: Option<OpRef>,
+        secure: bool,
+    ) -> Digests {
+        let mut matches = DigestMatch::Match;
+        let mut all = Attrs::new();
+        if let Some(address) = self.host_address(rsc) {
+            all.set("addr", &address);
+        }
+        let base = self.params(rsc, Some(node)).clone();
+        base.iter().for_each(|(n, v)| all.set_default(n, v));
+        let config = self.action_config(rsc, name, interval, true);
+        let own = self.op_params(rsc, config, node);
+        if interval == 0 && !own.is_empty() {
+            matches = DigestMatch::Restart;
+        }
+        own.iter().for_each(|(n, v)| all.set_default(n, v));
+        let mut all = without(&all, is_filtered);
+        if interval > 0 {
+            let meta = self.action_meta(rsc, Some(node), name, interval, config);
+            if let Some(timeout) = meta.get("timeout") {
+                all.set("CRM_meta_timeout", timeout);
+            }
+        }
+        let secure = secure.then(|| self.secure_digest(rsc, &all, &base, op));
+        let compared = op.filter(|o| {
+            self.op(*o).restart_digest.is_some() || self.expired_ops.contains(o)
+        });
+        let restart = compared.map(|o| self.op(o)).map(|o| {
+            let keep = o.force_restart.as_deref();
+            digest_of(&without(&all, |n| {
+                keep.is_some_and(|list| !list.split(' ').any(|k| k == n))
+            }))
+        });
+        Digests { matches, all: digest_of(&all), secure, restart }
+    }
+
+    fn secure_digest(&self, rsc: RscIx, all: &Attrs, base: &Attrs, op: Option<OpRef>) -> Str {
+        let recorded = op.map(|o| self.op(o));
+        let version = recorded
+            .and_then(|o| o.feature_set.as_deref())
+            .or(self.model.feature_set.as_deref())
+            .unwrap_or(crate::FEATURE_SET);
+        let old = compare_versions(version, "3.16.0") == Ordering::Less;
+        let secret = match recorded {
+            None => Some(" passwd password user "),
+            Some(op) => op.secure_params.as_deref(),
+        };
+        let is_secret = |n: &str| secret.is_some_and(|list| list.split(' ').any(|s| s == n));
+        let fencing = capabilities(self[rsc].def.class.as_deref()).fencing;
+        let kept = if old {
+            without(base, |n| is_secret(n) || (fencing && is_fencer_param(n)) || is_filtered(n))
+        } else {
+            without(all, is_secret)
+        };
+        digest_of(&kept)
+    }
+
+    fn cached_digests(
+        &mut self,
+        rsc: RscIx,
+        name: Sym,
+        interval: u32,
+        node: NodeIx,
+        op: Option<OpRef>,
+        secure: bool,
+    ) -> Digests {
+        let key = (rsc, name, interval);
+        if let Some(found) = self[node].digests.get(&key) {
+            return found.clone();
+        }
+        let text = self.names.text(name).clone();
+        let digests = self.calculate_digests(rsc, &text, interval, node, op, secure);
+        self[node].digests.insert(key, digests.clone());
+        digests
+    }
+
+    /// Compares the digests of a recorded operation with those of the parameters now.
+    pub(crate) fn compare_digest(&mut self, rsc: RscIx, at: OpRef, node: NodeIx) -> Digests {
+        let op = self.op(at);
+        let interval = op.interval_ms;
+        let name = op.operation.clone().unwrap_or_else(|| "".into());
+        let recorded_all = op.digest.clone();
+        let expired = self.expired_ops.contains(&at);
+        let recorded_restart = self.op(at).restart_digest.clone();
+        let name = self.names.intern(&name);
+        let secure = self.config.sanitized;
+        let mut found = self.cached_digests(rsc, name, interval, node, Some(at), secure);
+        let restart_differs = match (&found.restart, &recorded_restart) {
+            (None, _) => false,
+            (Some(_), _) if expired => true,
+            (Some(now), Some(then)) => now != then,
+            (Some(_), None) => true,
+        };
+        found.matches = if restart_differs {
+            DigestMatch::Restart
+        } else {
+            match recorded_all {
+                None => DigestMatch::Unknown,
+                Some(all) if all == found.all => DigestMatch::Match,
+                Some(_) if interval == 0 && found.matches == DigestMatch::Restart => {
+                    DigestMatch::Restart
+                }
+                Some(_) => DigestMatch::Mismatch,
+            }
+        };
+        let key = (rsc, name, interval);
+        self[node].digests.insert(key, found.clone());
+        found
+    }
+
+    /// Compares a fencing device's parameters with those that the node was unfenced with.
+    pub(crate) fn compare_fencing_digest(
+        &mut self,
+        rsc: RscIx,
+        agent: &str,
+        node: NodeIx,
+    ) -> Digests {
+        let mut found = self.cached_digests(rsc, task::STONITH_ON, 0, node, None, true);
+        let id = self[rsc].id.clone();
+        let recorded = |ws: &Ws, name: &str, digest: &str| {
+            let summary = ws.node_attr(node, name, None, Where::Current);
+            summary.map(|s| s.contains(&format!("{id}:{agent}:{digest}")))
+        };
+        found.matches = match recorded(self, "#digests-all", &found.all) {
+            None => DigestMatch::Unknown,
+            Some(true) => DigestMatch::Match,
+            Some(false) => {
+                let secure = found.secure.clone().unwrap_or_else(|| "".into());
+                match recorded(self, "#digests-secure", &secure) {
+                    Some(true) => DigestMatch::Match,
+                    _ => DigestMatch::Mismatch,
+                }
+            }
+        };
+        found
+    }
+}

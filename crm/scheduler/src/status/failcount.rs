@@ -1,0 +1,151 @@
+//! How often a resource failed on a node, from node attributes.
+
+use cib_model::{Str, add_scores, base_name, parse_op_key, parse_score, scan_int, seconds_of_ms};
+
+use crate::base::ws_types::OpRef;
+use crate::base::{NodeIx, RscIx, Ws, rf, task};
+
+/// Which failures count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    /// Leave out what expired.
+    pub(crate) effective: bool,
+    /// Add those of resources that run inside.
+    pub(crate) launched: bool,
+}
+
+impl Ws {
+    /// The fail count, and when it last rose (0 if never).
+    pub(crate) fn failcount(
+        &mut self,
+        node: NodeIx,
+        rsc: RscIx,
+        count: Count,
+        op: Option<OpRef>,
+    ) -> (i32, i64) {
+        let (mut failures, mut last) = self.recorded_failures(node, rsc);
+        if failures > 0 && self[rsc].failure_expiration_ms > 0 && self.blocks(node, rsc, op) {
+            let text = format!(
+                "Ignoring failure timeout for {} because it conflicts with on-fail=block",
+                self[rsc].id
+            );
+            self.warn(text);
+            self[rsc].failure_expiration_ms = 0;
+        }
+        let expiration = self[rsc].failure_expiration_ms;
+        let expires = count.effective && failures > 0 && last > 0 && expiration > 0;
+        if expires && self.now() > last + seconds_of_ms(expiration) {
+            failures = 0;
+        }
+        if count.launched && !self.is_bundled(rsc) {
+            for inner in self[rsc].launched.clone() {
+                let (more, inner_last) = self.failcount(node, inner, count, op);
+                failures += more;
+                last = last.max(inner_last);
+            }
+        }
+        if failures > 0 { (failures, last) } else { (failures, 0) }
+    }
+
+    /// Sums over attributes `fail-count-RSC#OPERATION_INTERVAL` and `last-failure-…`.
+    fn recorded_failures(&self, node: NodeIx, rsc: RscIx) -> (i32, i64) {
+        let r = &self[rsc];
+        let name: &Str = r.history_id.as_ref().unwrap_or(&r.id);
+        let unique = r.is(rf::UNIQUE);
+        let name = if unique { name } else { base_name(name) };
+        let applies = |rest: &str| -> bool {
+            let Some(rest) = rest.strip_prefix(name) else { return false };
+            let rest = match rest.strip_prefix(':').filter(|_| !unique) {
+                Some(numbered) => {
+                    let digits = numbered.trim_start_matches(|c: char| c.is_ascii_digit());
+                    if digits.len() == numbered.len() { rest } else { digits }
+                }
+                None => rest,
+            };
+            rest.strip_prefix('#').and_then(|op| op.rsplit_once('_')).is_some_and(|(op, n)| {
+                !op.is_empty() && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())
+            })
+        };
+        let (mut failures, mut last) = (0, 0);
+        for (attr, value) in self[node].attrs.iter() {
+            if let Some(rest) = attr.strip_prefix("fail-count-") {
+                if let Some(n) = parse_score(value).filter(|_| applies(rest)) {
+                    failures = add_scores(failures, n);
+                }
+            } else if let Some(rest) = attr.strip_prefix("last-failure-") {
+                if let Some(at) = scan_int(value).filter(|_| applies(rest)) {
+                    last = last.max(at);
+                }
+            }
+        }
+        (failures, last)
+    }
+
+    /// Whether the failure is of an operation that blocks the resource.
+    fn blocks(&self, node: NodeIx, rsc: RscIx, op: Option<OpRef>) -> bool {
+        let name = base_name(&self[rsc].id).to_owned();
+        let def = self[rsc].def.clone();
+        if *def.id != *name {
+            return false;
+        }
+        let blocking = def.ops.iter().filter(|o| o.on_fail.as_deref() == Some("block"));
+        for conf in blocking {
+            let matched = match op {
+                Some(op) => self.is_matched_failure(&name, &conf.name, conf.interval_ms, op),
+                None => self.recorded_with(node, &name, conf).into_iter().any(|op| {
+                    self.is_matched_failure(&name, &conf.name, conf.interval_ms, op)
+                }),
+            };
+            if matched {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn recorded_with(&self, node: NodeIx, rsc: &str, conf: &cib_model::OpDef) -> Vec<OpRef> {
+        let mut out = Vec::new();
+        let entries = self.states.get(&*self[node].name).and_then(|s| s.get(rsc));
+        for entry in entries.into_iter().flatten() {
+            let history = self.model.node_states[entry.state as usize].history.as_ref();
+            let ops = history.map_or(0, |h| h[entry.rsc as usize].ops.len());
+            for op in 0..ops as u32 {
+                let at = OpRef { state: entry.state, rsc: entry.rsc, op };
+                let recorded = self.op(at);
+                if recorded.operation.as_deref() == Some(&conf.name)
+                    && recorded.interval_ms == conf.interval_ms
+                {
+                    out.push(at);
+                }
+            }
+        }
+        out
+    }
+
+    fn is_matched_failure(&self, rsc: &str, name: &str, interval: u32, op: OpRef) -> bool {
+        let op = self.op(op);
+        let same = op.operation.as_deref().is_some_and(|o| o.eq_ignore_ascii_case(name));
+        if op.interval_ms != interval || !same {
+            return false;
+        }
+        let id = op.id.as_deref().unwrap_or("");
+        if id.eq_ignore_ascii_case(&format!("{rsc}_last_failure_0")) {
+            return true;
+        }
+        id.eq_ignore_ascii_case(&format!("{rsc}_{name}_{interval}"))
+            && op.rc.unwrap_or(0) != op.target_rc
+    }
+
+    /// Schedules that a fail count is forgotten.
+    pub(crate) fn clear_failcount(&mut self, rsc: RscIx, node: NodeIx) -> crate::base::ActionIx {
+        let name = task::CLEAR_FAILCOUNT;
+        let action = self.rsc_action(rsc, name, 0, name, Some(node), false);
+        self[action].meta.set("op_no_wait", "true");
+        action
+    }
+
+    /// Operation and interval that a key names, for messages.
+    pub(crate) fn key_parts(key: &str) -> Option<(&str, u32)> {
+        parse_op_key(key).map(|(_, op, interval)| (op, interval))
+    }
+}

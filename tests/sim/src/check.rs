@@ -1,0 +1,170 @@
+//! What must hold, checked as things happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cib_store::Version;
+use membership_base::{NodeId, View};
+
+/// What the checkers have seen; the first violation is kept.
+#[derive(Default)]
+pub struct Checker {
+    /// Where each resource physically runs.
+    active: BTreeMap<String, BTreeSet<NodeId>>,
+    /// The node that last ran a resource and has neither stopped it nor been fenced since.
+    holder: BTreeMap<String, NodeId>,
+    /// What was delivered in each view, as the first member saw it.
+    orders: BTreeMap<(u64, NodeId), Vec<(NodeId, u64)>>,
+    views: BTreeMap<(u64, NodeId), Vec<NodeId>>,
+    versions: BTreeMap<NodeId, Version>,
+    acknowledged: BTreeSet<String>,
+    /// What was violated first.
+    pub violation: Option<String>,
+}
+
+impl Checker {
+    fn fail(&mut self, text: String) {
+        self.violation.get_or_insert(text);
+    }
+
+    /// A resource has become active on a host whose daemon sees `view`.
+    pub fn started(&mut self, resource: &str, host: NodeId, view: &[NodeId]) {
+        if let Some(holder) = self.holder.get(resource).filter(|h| **h != host)
+            && !view.contains(holder)
+        {
+            self.fail(format!(
+                "invariant 2: {resource} is started on node {host} though node {holder}, which \
+                 had it, is neither fenced nor a member"
+            ));
+        }
+        self.holder.insert(resource.to_owned(), host);
+        let active = self.active.entry(resource.to_owned()).or_default();
+        active.insert(host);
+        if active.len() > 1 {
+            let hosts = format!("{active:?}");
+            self.fail(format!("invariant 1: {resource} is active on {hosts}"));
+        }
+    }
+
+    /// A resource has been stopped, or died.
+    pub fn stopped(&mut self, resource: &str, host: NodeId) {
+        if let Some(active) = self.active.get_mut(resource) {
+            active.remove(&host);
+        }
+        if self.holder.get(resource) == Some(&host) {
+            self.holder.remove(resource);
+        }
+    }
+
+    /// A host has lost its power: nothing runs there, but nobody may conclude it from silence.
+    pub fn power_lost(&mut self, host: NodeId) {
+        self.active.values_mut().for_each(|hosts| _ = hosts.remove(&host));
+    }
+
+    /// A host's fence was confirmed by its device.
+    pub fn fenced(&mut self, host: NodeId) {
+        self.holder.retain(|_, holder| *holder != host);
+    }
+
+    /// Where a resource runs.
+    pub fn active(&self, resource: &str) -> Vec<NodeId> {
+        self.active.get(resource).map(|a| a.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Whether a resource runs on a host.
+    pub fn is_active(&self, resource: &str, host: NodeId) -> bool {
+        self.active.get(resource).is_some_and(|hosts| hosts.contains(&host))
+    }
+
+    /// A host installs a view, having left `before`.
+    pub fn view(&mut self, host: NodeId, before: &View, view: &View, nodes: usize) {
+        if view.quorate && view.members.len() * 2 <= nodes {
+            self.fail(format!("invariant 3: {:?} is quorate", view.members));
+        }
+        self.views.insert((view.id, host), view.members.clone());
+        let differs = view.members.iter().find(|other| {
+            self.views.get(&(view.id, **other)).is_some_and(|members| *members != view.members)
+        });
+        if let Some(other) = differs {
+            let text = format!(
+                "invariant 3: nodes {host} and {other} have different members in view {}",
+                view.id
+            );
+            self.fail(text);
+        }
+        for other in view.came_with_us.iter().filter(|o| **o != host) {
+            let (mine, theirs) = (
+                self.orders.get(&(before.id, host)),
+                self.orders.get(&(before.id, *other)),
+            );
+            // The other one may be on its way here still; it must not know less than is common.
+            let (Some(mine), Some(theirs)) = (mine, theirs) else { continue };
+            let common = mine.len().min(theirs.len());
+            if mine[..common] != theirs[..common] {
+                let text = format!(
+                    "invariant 3: nodes {host} and {other} saw different orders in view {}",
+                    before.id
+                );
+                self.fail(text);
+            }
+        }
+    }
+
+    /// A host is handed a message, named by its sender and a digest, in a view.
+    pub fn delivered(&mut self, host: NodeId, view: &View, sender: NodeId, digest: u64) {
+        let order = self.orders.entry((view.id, host)).or_default();
+        order.push((sender, digest));
+        let at = order.len() - 1;
+        let differs = view.members.iter().filter(|m| **m != host).find(|other| {
+            let theirs = self.orders.get(&(view.id, **other)).and_then(|o| o.get(at));
+            theirs.is_some_and(|theirs| *theirs != (sender, digest))
+        });
+        if let Some(other) = differs {
+            let text = format!(
+                "invariant 3: message {at} of view {} differs on nodes {host} and {other}",
+                view.id
+            );
+            self.fail(text);
+        }
+    }
+
+    /// A host's CIB has this version now.
+    pub fn version(&mut self, host: NodeId, version: Version) {
+        if let Some(old) = self.versions.insert(host, version)
+            && version < old
+        {
+            self.fail(format!("invariant 4: node {host} goes from version {old} back to {version}"));
+        }
+    }
+
+    /// A host starts with what its disk holds: status is not stored, so only the configuration's
+    /// version counts.
+    pub fn booted(&mut self, host: NodeId) {
+        self.versions.remove(&host);
+    }
+
+    /// A client was told that its change is made.
+    pub fn acknowledged(&mut self, mark: &str) {
+        self.acknowledged.insert(mark.to_owned());
+    }
+
+    /// How many changes were acknowledged.
+    pub fn acknowledged_count(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// At the end: every acknowledged change is in this CIB.
+    pub fn complete(&mut self, host: NodeId, cib: cib_xml::Node<'_>) {
+        let there: BTreeSet<&str> = cib.descendants().filter_map(|n| n.attr("id")).collect();
+        let lost = self.acknowledged.iter().find(|mark| !there.contains(mark.as_str()));
+        if let Some(lost) = lost.cloned() {
+            self.fail(format!("invariant 4: {lost} was acknowledged and is not on node {host}"));
+        }
+    }
+
+    /// Something else that must hold.
+    pub fn require(&mut self, holds: bool, text: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(text());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One simulated host: its disk, its daemon, what physically happens on it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cib_store::disk;
+use crm_node::{Node, Setup};
+use membership_base::{Instant, NodeId, View};
+use membership_totem::{NodeLinks, Settings, Totem};
+
+/// What survives a loss of power.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) cib: Option<Vec<u8>>,
+    pub(crate) ring_seq: u64,
+}
+
+/// A daemon that is up.
+pub(crate) struct Daemon {
+    pub(crate) totem: Totem,
+    pub(crate) node: Node,
+    pub(crate) view: View,
+    /// The view in which messages are delivered: between two views only those who go on together
+    /// deliver the same.
+    pub(crate) delivering: View,
+    /// Distinguishes this daemon from earlier ones, so that late events of those are dropped.
+    pub(crate) life: u64,
+    /// Messages that the ring has not taken yet, in order.
+    pub(crate) outbox: VecDeque<Vec<u8>>,
+}
+
+/// One simulated host.
+pub(crate) struct Host {
+    pub(crate) id: NodeId,
+    pub(crate) power: bool,
+    pub(crate) disk: Disk,
+    pub(crate) daemon: Option<Daemon>,
+    /// Until then nothing happens on it.
+    pub(crate) paused_until: Instant,
+    /// The time of its next wake-up that is in the queue.
+    pub(crate) wake_at: Option<Instant>,
+    /// Agents that are running: resource and action, by run.
+    pub(crate) running: BTreeMap<crm_executor::RunId, (String, String)>,
+}
+
+impl Host {
+    pub(crate) fn new(id: NodeId) -> Host {
+        Host {
+            id,
+            power: true,
+            disk: Disk::default(),
+            daemon: None,
+            paused_until: Instant(0),
+            wake_at: None,
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Starts a daemon from what is on disk.
+    pub(crate) fn boot(&mut self, now: Instant, nodes: &BTreeMap<NodeId, String>) {
+        let life = now.0 + u64::from(self.id.0);
+        let links = |id: &NodeId| NodeLinks { node: *id, links: vec![0] };
+        let mut settings = Settings::new(self.id, nodes.keys().map(links).collect());
+        settings.incarnation = life;
+        settings.salt = life.wrapping_mul(0x9e37_79b9);
+        settings.ring_seq = self.disk.ring_seq;
+        let cib = match &self.disk.cib {
+            Some(bytes) => {
+                disk::from_bytes(bytes, None).expect("what was written whole can be read")
+            }
+            None => cib_store::empty_cib(),
+        };
+        let node = Node::new(Setup {
+            local: self.id,
+            nodes: nodes.clone(),
+            cluster: "sim".to_owned(),
+            life,
+            wall_ms: 1_700_000_000_000,
+            cib,
+            version: "sim".to_owned(),
+        });
+        self.daemon = Some(Daemon {
+            totem: Totem::new(settings, now),
+            node,
+            view: View::default(),
+            delivering: View::default(),
+            life,
+            outbox: VecDeque::new(),
+        });
+        self.running.clear();
+    }
+}

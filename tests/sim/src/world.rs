@@ -1,0 +1,705 @@
+//! The world: time, network, power, faults, and the loop that drives the machines.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cib_store::{Operation, Target, Version, Who, disk};
+use crm_api::{Request, Response};
+use crm_executor::{Outcome, Status, code};
+use crm_node::{Effect, Input};
+use membership_base::{Instant, NodeId, Rng, View};
+use membership_totem::{self as totem, Guarantee};
+
+use crate::check::Checker;
+use crate::host::Host;
+
+/// What a run is a function of.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Number of nodes.
+    pub nodes: u32,
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// How long faults happen, in milliseconds of simulated time.
+    pub chaos_ms: u64,
+    /// Print what happens.
+    pub trace: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The first violation of an invariant.
+    pub violation: Option<String>,
+    /// A digest of everything that happened: the same for the same scenario.
+    pub digest: u64,
+    /// Datagrams, agent runs, fences, acknowledged changes, faults.
+    pub counts: [u64; 5],
+}
+
+/// Resources of the simulated cluster that may run once only.
+const RESOURCES: [&str; 3] = ["vip", "db", "web"];
+
+enum What {
+    Boot(NodeId),
+    Packet { to: NodeId, bytes: Arc<Vec<u8>> },
+    Wake(NodeId),
+    Resubmit(NodeId, u64),
+    Persisted { host: NodeId, life: u64, version: Version, bytes: Vec<u8> },
+    AgentDone { host: NodeId, life: u64, run: crm_executor::RunId, fails: bool },
+    FenceDone { host: NodeId, life: u64, run: crm_fencer::RunId, action: String, target: NodeId },
+    Fault,
+    Heal,
+    Write,
+}
+
+struct Event {
+    at: Instant,
+    seq: u64,
+    what: What,
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.seq) == (other.at, other.seq)
+    }
+}
+impl Eq for Event {}
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.seq).cmp(&(other.at, other.seq))
+    }
+}
+
+/// Faults in force.
+#[derive(Default)]
+struct Faults {
+    /// Hosts on one side of a partition; empty for none.
+    side: BTreeSet<NodeId>,
+    loss_per_mille: u64,
+    jitter_ms: u64,
+    dead_bmcs: BTreeSet<NodeId>,
+    agents_fail_per_mille: u64,
+    over: bool,
+}
+
+struct World {
+    scenario: Scenario,
+    rng: Rng,
+    now: Instant,
+    seq: u64,
+    queue: BinaryHeap<Reverse<Event>>,
+    hosts: BTreeMap<NodeId, Host>,
+    names: BTreeMap<NodeId, String>,
+    faults: Faults,
+    checker: Checker,
+    digest: DefaultHasher,
+    counts: [u64; 5],
+    writes: u64,
+    loaded: bool,
+    /// Marks of writes that wait for their answer, by client id.
+    asked: BTreeMap<u64, String>,
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Runs a scenario to its end or to the first violation.
+pub fn run(scenario: &Scenario) -> Report {
+    let mut world = World::new(scenario.clone());
+    world.start();
+    let heal_at = Instant(0) + ms(3000 + scenario.chaos_ms);
+    let end = heal_at + ms(150_000);
+    world.schedule(heal_at, What::Heal);
+    while world.checker.violation.is_none() {
+        let Some(Reverse(event)) = world.queue.pop() else { break };
+        if event.at > end || (event.at > heal_at + ms(5000) && world.is_well()) {
+            break;
+        }
+        world.now = event.at;
+        world.step(event.what);
+    }
+    world.finish();
+    Report {
+        violation: world.checker.violation,
+        digest: world.digest.finish(),
+        counts: world.counts,
+    }
+}
+
+impl World {
+    fn new(scenario: Scenario) -> World {
+        let names: BTreeMap<NodeId, String> =
+            (1..=scenario.nodes).map(|n| (NodeId(n), format!("node{n}"))).collect();
+        World {
+            rng: Rng::new(scenario.seed),
+            now: Instant(0),
+            seq: 0,
+            queue: BinaryHeap::new(),
+            hosts: names.keys().map(|id| (*id, Host::new(*id))).collect(),
+            names,
+            faults: Faults::default(),
+            checker: Checker::default(),
+            digest: DefaultHasher::new(),
+            counts: [0; 5],
+            writes: 0,
+            loaded: false,
+            asked: BTreeMap::new(),
+            scenario,
+        }
+    }
+
+    fn schedule(&mut self, at: Instant, what: What) {
+        self.seq += 1;
+        self.queue.push(Reverse(Event { at, seq: self.seq, what }));
+    }
+
+    fn after(&mut self, low_ms: u64, high_ms: u64, what: What) {
+        let delay = self.rng.between(ms(low_ms), ms(high_ms));
+        self.schedule(self.now + delay, what);
+    }
+
+    fn trace(&mut self, text: impl FnOnce() -> String) {
+        if self.scenario.trace {
+            println!("{:>9.3} {}", self.now.0 as f64 / 1e9, text());
+        }
+    }
+
+    fn start(&mut self) {
+        for id in self.names.keys().copied().collect::<Vec<_>>() {
+            self.after(0, 500, What::Boot(id));
+        }
+        self.schedule(Instant(0) + ms(1500), What::Write);
+        self.schedule(Instant(0) + ms(3000), What::Fault);
+    }
+
+    fn step(&mut self, what: What) {
+        match what {
+            What::Boot(id) => self.boot(id),
+            What::Packet { to, bytes } => {
+                if let Some(resume) = self.paused(to) {
+                    self.schedule(resume, What::Packet { to, bytes });
+                    return;
+                }
+                let packet = totem::Input::Packet { link: 0, bytes: bytes.to_vec() };
+                self.ring(to, |t, now| t.handle(now, packet));
+            }
+            What::Wake(id) => self.wake(id),
+            What::Resubmit(id, life) => {
+                if self.alive(id, life) {
+                    self.submit_outbox(id);
+                }
+            }
+            What::Persisted { host, life, version, bytes } => {
+                if self.alive(host, life) {
+                    self.host(host).disk.cib = Some(bytes);
+                    self.input(host, Input::Persisted { version });
+                }
+            }
+            What::AgentDone { host, life, run, fails } => self.agent_done(host, life, run, fails),
+            What::FenceDone { host, life, run, action, target } => {
+                self.fence_done(host, life, run, &action, target);
+            }
+            What::Fault => self.fault(),
+            What::Heal => self.heal(),
+            What::Write => self.write(),
+        }
+    }
+
+    fn host(&mut self, id: NodeId) -> &mut Host {
+        self.hosts.get_mut(&id).expect("every configured node has a host")
+    }
+
+    fn alive(&self, id: NodeId, life: u64) -> bool {
+        self.hosts[&id].daemon.as_ref().is_some_and(|d| d.life == life)
+    }
+
+    /// When a paused host goes on.
+    fn paused(&self, id: NodeId) -> Option<Instant> {
+        Some(self.hosts[&id].paused_until).filter(|at| *at > self.now)
+    }
+
+    fn boot(&mut self, id: NodeId) {
+        let (now, names) = (self.now, self.names.clone());
+        let host = self.host(id);
+        host.power = true;
+        if host.daemon.is_some() {
+            return;
+        }
+        host.boot(now, &names);
+        self.checker.booted(id);
+        self.trace(|| format!("{id} boots"));
+        self.ring(id, |t, now| t.handle(now, totem::Input::Start));
+    }
+
+    fn wake(&mut self, id: NodeId) {
+        if let Some(resume) = self.paused(id) {
+            self.schedule(resume, What::Wake(id));
+            return;
+        }
+        let now = self.now;
+        let host = self.host(id);
+        if host.wake_at.is_none_or(|at| at > now) {
+            return; // an older wake-up
+        }
+        host.wake_at = None;
+        self.ring(id, |t, now| {
+            if t.poll_timeout().is_some_and(|at| at <= now) {
+                t.handle_timeout(now);
+            }
+        });
+        if let Some(daemon) = &mut self.host(id).daemon
+            && daemon.node.poll_timeout().is_some_and(|at| at <= now)
+        {
+            daemon.node.handle_timeout(now);
+        }
+        self.drain(id);
+    }
+
+    fn ring(&mut self, id: NodeId, step: impl FnOnce(&mut totem::Totem, Instant)) {
+        let now = self.now;
+        if let Some(daemon) = &mut self.host(id).daemon {
+            step(&mut daemon.totem, now);
+            self.drain(id);
+        }
+    }
+
+    fn input(&mut self, id: NodeId, input: Input) {
+        let now = self.now;
+        if let Some(daemon) = &mut self.host(id).daemon {
+            daemon.node.handle(now, input);
+            self.drain(id);
+        }
+    }
+
+    /// Carries out what a host's machines want, and sees to its next wake-up.
+    fn drain(&mut self, id: NodeId) {
+        loop {
+            let Some(daemon) = &mut self.host(id).daemon else { return };
+            if let Some(effect) = daemon.totem.poll_effect() {
+                self.ring_effect(id, effect);
+            } else if let Some(effect) = daemon.node.poll_effect() {
+                self.node_effect(id, effect);
+            } else {
+                break;
+            }
+        }
+        let now = self.now;
+        let host = self.host(id);
+        let Some(daemon) = &host.daemon else { return };
+        let next = [daemon.totem.poll_timeout(), daemon.node.poll_timeout()];
+        let Some(at) = next.into_iter().flatten().min() else { return };
+        let at = at.max(now + Duration::from_nanos(1));
+        if host.wake_at.is_none_or(|old| at < old || old <= now) {
+            host.wake_at = Some(at);
+            self.schedule(at, What::Wake(id));
+        }
+        let version = Version::of(self.host(id).daemon.as_ref().map(|d| d.node.cib()).expect("up"));
+        self.checker.version(id, version);
+    }
+
+    fn ring_effect(&mut self, id: NodeId, effect: totem::Effect) {
+        match effect {
+            totem::Effect::Transmit { to, bytes, .. } => self.transmit(id, to, bytes),
+            totem::Effect::Deliver(delivered) => {
+                let digest = hash(&delivered.bytes);
+                (id, delivered.sender, digest).hash(&mut self.digest);
+                let now = self.now;
+                let Some(daemon) = &mut self.host(id).daemon else { return };
+                let view = daemon.delivering.clone();
+                let sender = delivered.sender;
+                daemon.node.handle(now, Input::Delivered(delivered));
+                self.checker.delivered(id, &view, sender, digest);
+            }
+            totem::Effect::View(ring) => {
+                let transitional = ring.transitional;
+                let view = View {
+                    id: ring.id,
+                    quorate: !transitional && ring.members.len() * 2 > self.names.len(),
+                    members: ring.members,
+                    came_with_us: ring.came_with_us,
+                };
+                let kind = if transitional { "transitional " } else { "" };
+                self.trace(|| format!("{id} {kind}view {} {:?}", view.id, view.members));
+                let (now, nodes) = (self.now, self.names.len());
+                let Some(daemon) = &mut self.host(id).daemon else { return };
+                let before = std::mem::replace(&mut daemon.delivering, view.clone());
+                if transitional {
+                    self.checker.view(id, &before, &view, nodes);
+                    return;
+                }
+                daemon.view = view.clone();
+                daemon.node.handle(now, Input::View(view.clone()));
+                self.checker.view(id, &before, &view, nodes);
+            }
+            totem::Effect::Refused { bytes, .. } => {
+                let Some(daemon) = &mut self.host(id).daemon else { return };
+                daemon.outbox.push_front(bytes);
+                let life = daemon.life;
+                self.after(5, 10, What::Resubmit(id, life));
+            }
+            totem::Effect::Persist { ring_seq } => self.host(id).disk.ring_seq = ring_seq,
+            totem::Effect::Gathering(reason) => self.trace(|| format!("{id} gathers: {reason:?}")),
+            _ => {}
+        }
+    }
+
+    fn submit_outbox(&mut self, id: NodeId) {
+        let now = self.now;
+        while let Some(daemon) = &mut self.host(id).daemon {
+            let Some(bytes) = daemon.outbox.pop_front() else { break };
+            let waiting = daemon.outbox.len();
+            let guarantee = Guarantee::Agreed;
+            daemon.totem.handle(now, totem::Input::Submit { ticket: 0, bytes, guarantee });
+            self.drain(id);
+            let refused =
+                self.host(id).daemon.as_ref().is_some_and(|d| d.outbox.len() > waiting);
+            if refused {
+                break;
+            }
+        }
+    }
+
+    fn transmit(&mut self, from: NodeId, to: NodeId, bytes: Arc<Vec<u8>>) {
+        self.counts[0] += 1;
+        let cut = self.faults.side.contains(&from) != self.faults.side.contains(&to);
+        if cut || !self.hosts[&to].power || self.rng.chance(self.faults.loss_per_mille) {
+            return;
+        }
+        let jitter = self.faults.jitter_ms * 1000;
+        let delay = Duration::from_micros(100 + self.rng.below(100 + jitter));
+        self.schedule(self.now + delay, What::Packet { to, bytes });
+    }
+
+    fn node_effect(&mut self, id: NodeId, effect: Effect) {
+        let life = self.host(id).daemon.as_ref().map_or(0, |d| d.life);
+        match effect {
+            Effect::Send(bytes) => {
+                if let Some(daemon) = &mut self.host(id).daemon {
+                    daemon.outbox.push_back(bytes);
+                    if daemon.outbox.len() == 1 {
+                        self.submit_outbox(id);
+                    }
+                }
+            }
+            Effect::Persist { snapshot, version } => {
+                let bytes = disk::to_bytes(&snapshot).xml;
+                self.after(1, 10, What::Persisted { host: id, life, version, bytes });
+            }
+            Effect::SetAside { reason, .. } => self.trace(|| format!("{id} sets aside: {reason}")),
+            Effect::RunAgent { run, operation } => self.run_agent(id, life, run, &operation),
+            Effect::KillAgent { run } => {
+                self.host(id).running.remove(&run);
+                let outcome = Outcome::broken(Status::Error, code::ERROR, "ended");
+                self.input(id, Input::AgentFinished { run, outcome });
+            }
+            Effect::RunFenceAgent { run, options, .. } => {
+                let get = |name: &str| {
+                    options.iter().find(|o| o.0 == name).map(|o| o.1.clone()).unwrap_or_default()
+                };
+                let (action, name) = (get("action"), get("nodename"));
+                let target = self.names.iter().find(|(_, n)| **n == name).map(|(id, _)| *id);
+                let target = target.unwrap_or_default();
+                self.trace(|| format!("{id} runs the fence agent: {action} {name}"));
+                self.after(20, 400, What::FenceDone { host: id, life, run, action, target });
+            }
+            Effect::Schedule { plan, cib, now_s } => {
+                let now_s = i64::try_from(now_s).unwrap_or(0);
+                let transition = crate::mini::schedule(&cib, now_s, plan).transition;
+                let again = crate::mini::schedule(&cib, now_s, plan).transition;
+                self.checker.require(transition == again, || {
+                    format!("invariant 6: plan {plan} of node {id} differs the second time")
+                });
+                self.trace(|| {
+                    let actions = transition.synapses.iter().map(|s| &s.action);
+                    let words: Vec<String> = actions
+                        .filter(|a| a.kind != crm_graph::ActionKind::Pseudo)
+                        .map(|a| format!("{}@{}", a.key, a.on_node.as_deref().unwrap_or("-")))
+                        .collect();
+                    format!("{id} plan {plan}: {}", words.join(" "))
+                });
+                self.input(id, Input::Planned { plan, result: Ok(transition) });
+            }
+            Effect::Reply { id: client, response } => {
+                if let Some(mark) = self.asked.remove(&client)
+                    && matches!(response, Response::Cib(_))
+                {
+                    self.counts[3] += 1;
+                    self.checker.acknowledged(&mark);
+                }
+            }
+            Effect::Event(_) => {}
+            Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
+            Effect::Leave => self.kill_daemon(id),
+            Effect::Fatal(reason) => {
+                self.trace(|| format!("{id} fatal: {reason}"));
+                self.cut_power(id);
+                self.after(1000, 3000, What::Boot(id));
+            }
+        }
+    }
+
+    fn run_agent(
+        &mut self,
+        id: NodeId,
+        life: u64,
+        run: crm_executor::RunId,
+        operation: &crm_executor::Operation,
+    ) {
+        self.counts[1] += 1;
+        let what = (operation.resource.clone(), operation.action.clone());
+        self.host(id).running.insert(run, what);
+        let fails = self.rng.chance(self.faults.agents_fail_per_mille);
+        // Now and then an agent is slow.
+        let high = if self.rng.chance(20) { 5000 } else { 80 };
+        self.after(5, high, What::AgentDone { host: id, life, run, fails });
+    }
+
+    /// The agent's effect on the host happens at its end.
+    fn agent_done(&mut self, id: NodeId, life: u64, run: crm_executor::RunId, fails: bool) {
+        if let Some(resume) = self.paused(id) {
+            self.schedule(resume, What::AgentDone { host: id, life, run, fails });
+            return;
+        }
+        if !self.alive(id, life) {
+            return;
+        }
+        let Some((resource, action)) = self.host(id).running.remove(&run) else { return };
+        let is_active = self.checker.is_active(&resource, id);
+        let once = RESOURCES.contains(&resource.as_str());
+        let code = match action.as_str() {
+            "start" if fails => code::ERROR,
+            "start" => {
+                if !is_active && once {
+                    let view = self.host(id).daemon.as_ref().map(|d| d.view.members.clone());
+                    self.checker.started(&resource, id, &view.unwrap_or_default());
+                }
+                code::OK
+            }
+            "stop" if fails => code::ERROR,
+            "stop" => {
+                self.checker.stopped(&resource, id);
+                code::OK
+            }
+            "monitor" if fails && is_active => {
+                self.checker.stopped(&resource, id);
+                code::NOT_RUNNING
+            }
+            "monitor" if !once => code::NOT_RUNNING,
+            "monitor" => if is_active { code::OK } else { code::NOT_RUNNING },
+            _ => code::OK,
+        };
+        self.trace(|| format!("{id} {resource} {action} = {code}"));
+        self.input(id, Input::AgentFinished { run, outcome: Outcome::done(code) });
+    }
+
+    fn fence_done(
+        &mut self,
+        id: NodeId,
+        life: u64,
+        run: crm_fencer::RunId,
+        action: &str,
+        target: NodeId,
+    ) {
+        if let Some(resume) = self.paused(id) {
+            let action = action.to_owned();
+            self.schedule(resume, What::FenceDone { host: id, life, run, action, target });
+            return;
+        }
+        if !self.alive(id, life) {
+            return;
+        }
+        if self.faults.dead_bmcs.contains(&target) || target == NodeId(0) {
+            let result = Err("the BMC does not answer".to_owned());
+            self.input(id, Input::FenceAgentFinished { run, result });
+            return;
+        }
+        if matches!(action, "off" | "reboot") {
+            self.counts[2] += 1;
+            self.cut_power(target);
+            self.checker.fenced(target);
+            if action == "reboot" {
+                self.after(1000, 3000, What::Boot(target));
+            }
+        }
+        self.input(id, Input::FenceAgentFinished { run, result: Ok(String::new()) });
+    }
+
+    fn cut_power(&mut self, id: NodeId) {
+        self.trace(|| format!("{id} loses power"));
+        self.checker.power_lost(id);
+        let host = self.host(id);
+        host.power = false;
+        host.daemon = None;
+        host.running.clear();
+        host.wake_at = None;
+        host.paused_until = Instant(0);
+    }
+
+    /// What runs on the host goes on.
+    fn kill_daemon(&mut self, id: NodeId) {
+        self.trace(|| format!("{id} loses its daemon"));
+        let host = self.host(id);
+        host.daemon = None;
+        host.running.clear();
+        host.wake_at = None;
+    }
+
+    fn fault(&mut self) {
+        if self.faults.over {
+            return;
+        }
+        self.counts[4] += 1;
+        let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
+        let id = NodeId(1 + nth);
+        match self.rng.below(10) {
+            0 | 1 => {
+                let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
+                let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
+                self.faults.side = ids.map(|(id, _)| *id).collect();
+                let side = self.faults.side.clone();
+                self.trace(|| format!("partition: {side:?}"));
+            }
+            2 | 3 => self.faults.side.clear(),
+            4 => {
+                self.cut_power(id);
+                self.after(500, 6000, What::Boot(id));
+            }
+            5 => {
+                self.kill_daemon(id);
+                self.after(100, 3000, What::Boot(id));
+            }
+            6 => {
+                let pause = self.rng.between(ms(50), ms(4000));
+                let until = self.now + pause;
+                self.trace(|| format!("{id} pauses for {pause:?}"));
+                self.host(id).paused_until = until;
+            }
+            7 => {
+                self.faults.loss_per_mille = self.rng.below(300);
+                self.faults.jitter_ms = self.rng.below(30);
+            }
+            8 => {
+                if !self.faults.dead_bmcs.remove(&id) {
+                    self.faults.dead_bmcs.insert(id);
+                }
+            }
+            _ => self.faults.agents_fail_per_mille = self.rng.below(2) * self.rng.below(200),
+        }
+        self.after(300, 6000, What::Fault);
+    }
+
+    /// The faults are over, and an operator cleans up.
+    fn heal(&mut self) {
+        self.trace(|| "all faults are over".to_owned());
+        self.faults = Faults { over: true, ..Faults::default() };
+        for id in self.names.keys().copied().collect::<Vec<_>>() {
+            self.after(0, 1000, What::Boot(id));
+        }
+    }
+
+    /// A client's change, or an operator's cleaning up once the faults are over.
+    fn write(&mut self) {
+        let up: Vec<NodeId> =
+            self.hosts.values().filter(|h| h.daemon.is_some()).map(|h| h.id).collect();
+        if !up.is_empty() && self.writes < 100_000 {
+            let at = up[usize::try_from(self.rng.below(up.len() as u64)).unwrap_or(0)];
+            self.writes += 1;
+            let id = self.writes;
+            let who = Who {
+                user: "root".to_owned(),
+                client: "sim".to_owned(),
+                groups: Vec::new(),
+                internal: false,
+            };
+            let request = if self.faults.over {
+                Request::ForgetResource { node: None, resource: None }
+            } else if self.loaded {
+                let mark = format!("mark-{id}");
+                self.asked.insert(id, mark.clone());
+                property(&mark)
+            } else {
+                self.loaded = true;
+                load(self.names.values())
+            };
+            if self.paused(at).is_none() {
+                self.input(at, Input::Client { id, who, request });
+            }
+        }
+        let pause = if self.faults.over { 20_000 } else { 150 };
+        self.after(pause / 2, pause, What::Write);
+    }
+
+    /// Everything runs exactly once, and all nodes are together.
+    fn is_well(&self) -> bool {
+        let all = self.names.len();
+        let together = self.hosts.values().all(|h| {
+            h.daemon.as_ref().is_some_and(|d| d.view.members.len() == all)
+        });
+        together && RESOURCES.iter().all(|r| self.checker.active(r).len() == 1)
+    }
+
+    fn finish(&mut self) {
+        if self.checker.violation.is_some() {
+            return;
+        }
+        let well = self.is_well();
+        let state: Vec<String> = RESOURCES
+            .iter()
+            .map(|r| format!("{r} on {:?}", self.checker.active(r)))
+            .collect();
+        self.checker.require(well, || {
+            format!("invariant 5: after the faults not everything runs: {}", state.join(", "))
+        });
+        for host in self.hosts.values() {
+            if let Some(daemon) = &host.daemon {
+                self.checker.complete(host.id, daemon.node.cib().root());
+            }
+        }
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn property(mark: &str) -> Request {
+    let xml = format!(
+        "<crm_config><cluster_property_set id=\"marks\"><nvpair id=\"{mark}\" name=\"{mark}\" \
+         value=\"1\"/></cluster_property_set></crm_config>"
+    );
+    let target = Target::Section("crm_config".to_owned());
+    let operation = Operation::Modify { target, xml, allow_create: true, score: false };
+    Request::Cib { operation, force: false }
+}
+
+/// The cluster's configuration.
+fn load<'a>(names: impl Iterator<Item = &'a String>) -> Request {
+    let hosts = names.cloned().collect::<Vec<_>>().join(" ");
+    let mut xml = String::from("<resources>");
+    for id in RESOURCES {
+        xml.push_str(&format!(
+            "<primitive id=\"{id}\" class=\"ocf\" provider=\"sim\" type=\"Any\"><operations>\
+             <op id=\"{id}-monitor\" name=\"monitor\" interval=\"1s\" timeout=\"5s\"/>\
+             </operations></primitive>"
+        ));
+    }
+    xml.push_str(&format!(
+        "<primitive id=\"fence\" class=\"stonith\" type=\"fence_sim\">\
+         <instance_attributes id=\"fence-p\"><nvpair id=\"fence-h\" name=\"pcmk_host_list\" \
+         value=\"{hosts}\"/></instance_attributes></primitive></resources>"
+    ));
+    let target = Target::Section("resources".to_owned());
+    Request::Cib { operation: Operation::Replace { target, xml }, force: false }
+}
