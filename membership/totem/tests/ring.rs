@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "world.rs"]
+#[path = "support/world.rs"]
 mod world;
 
 use membership_base::{NodeId, Rng};
