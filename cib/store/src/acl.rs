@@ -220,6 +220,37 @@ fn purge(doc: &mut Doc, id: NodeId, marks: &[Marks]) -> bool {
     left
 }
 
+/// What somebody may do with an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read and change it.
+    Write,
+    /// Read it.
+    Read,
+    /// Nothing.
+    Denied,
+}
+
+/// What `who` may do with each node of `doc`, by its index, whether or not access control is on.
+pub fn access(doc: &Doc, who: &Who) -> Vec<Access> {
+    let marks = Rules::of(doc, who).marks(doc);
+    let mut out = vec![Access::Denied; doc.arena_len()];
+    for node in doc.root().descendants() {
+        let mark = marks[node.id().index()];
+        let above = node.parent().map_or(Access::Denied, |p| out[p.id().index()]);
+        out[node.id().index()] = if mark.deny {
+            Access::Denied
+        } else if mark.write {
+            Access::Write
+        } else if mark.read {
+            Access::Read
+        } else {
+            above
+        };
+    }
+    out
+}
+
 /// The rules that a change by `who` has to keep, `None` if there are none.
 pub(crate) fn guard(doc: &Doc, who: &Who) -> Option<Guard> {
     if !required(who) || !enabled(doc) {

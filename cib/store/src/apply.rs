@@ -395,7 +395,7 @@ fn exists(new: Node<'_>) -> StoreError {
     if let Some(id) = new.attr("id") {
         report.set_attr(update, "id", id);
     }
-    report.set_attr(update, "object_type", new.name());
+    report.set_attr(update, "object-type", new.name());
     report.set_attr(update, "operation", "cib_create");
     report.set_attr(update, "reason", ErrorKind::Exists.text());
     let output = Some(report.root().to_xml(cib_xml::Style::Pretty));

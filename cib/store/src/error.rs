@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Corrupt,
     /// Too many requests wait already.
     Busy,
+    /// Nobody answers: the cluster does not run here.
+    NotConnected,
 }
 
 impl ErrorKind {
@@ -54,6 +56,7 @@ impl ErrorKind {
             ErrorKind::TooNew => 76,
             ErrorKind::NotInTransaction => 3,
             ErrorKind::Busy => 113,
+            ErrorKind::NotConnected => 102,
         }
     }
 
@@ -74,6 +77,7 @@ impl ErrorKind {
             ErrorKind::NotInTransaction => "Operation not supported",
             ErrorKind::Corrupt => "Local copy of the CIB is corrupt",
             ErrorKind::Busy => "Resource temporarily unavailable",
+            ErrorKind::NotConnected => "Transport endpoint is not connected",
         }
     }
 }

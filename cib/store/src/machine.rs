@@ -636,16 +636,20 @@ impl Store {
         }
     }
 
-    /// Answers requests whose change enough disks have.
+    /// Answers requests whose change enough disks have: a majority's, or those of all members if a
+    /// smaller partition has quorum by other rules. Without quorum nothing is acknowledged but what
+    /// was forced, since the other side may go on without it.
     fn acknowledge(&mut self) {
         let majority = self.expected_votes / 2 + 1;
-        let needed = majority.min(self.view.members.len()).max(1);
+        let all = self.view.members.len().max(1);
+        let quorate = self.view.quorate;
         let durable = &self.durable;
         let members = &self.view.members;
         let mut answered = Vec::new();
         self.applying.retain(|a| {
             let has =
                 |n: &&NodeId| durable.get(n).is_some_and(|v| v.config() >= a.version.config());
+            let needed = if quorate || a.write.force { majority.min(all) } else { majority };
             let enough = members.iter().filter(has).count() >= needed;
             if enough {
                 answered.push(a.request);

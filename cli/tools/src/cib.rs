@@ -1,0 +1,186 @@
+//! Where tools get the CIB from, and how they change it.
+//!
+//! `CIB_shadow` names a shadow CIB and goes before `CIB_file`, which names a file (or `-` for the
+//! standard input); without both it is the running cluster's.
+
+use std::path::PathBuf;
+
+use cib_store::{Applied, Context, ErrorKind, Operation, StoreError, Target, Who, apply};
+use cib_xml::{Doc, Style};
+
+/// A CIB that can be read and changed.
+pub trait Cib {
+    /// Reads or changes it.
+    ///
+    /// # Errors
+    /// If it is refused or cannot be reached.
+    fn apply(&mut self, op: &Operation, force: bool) -> Result<Applied, StoreError>;
+
+    /// Whether it is a running cluster's.
+    fn is_live(&self) -> bool;
+
+    /// All of it, as far as the user may read it.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or nothing of it may be read.
+    fn read(&mut self) -> Result<Doc, StoreError> {
+        let applied = self.apply(&Operation::query_all(), false)?;
+        applied.output.ok_or(ErrorKind::NoSuchItem.into())
+    }
+
+    /// Merges an element into a section.
+    ///
+    /// # Errors
+    /// If it is refused or cannot be reached.
+    fn merge(&mut self, section: &str, xml: String) -> Result<(), StoreError> {
+        let target = Target::Section(section.into());
+        let op = Operation::Modify { target, xml, allow_create: true, score: true };
+        self.apply(&op, false).map(|_| ())
+    }
+
+    /// Deletes the first element of a section that matches.
+    ///
+    /// # Errors
+    /// If it is refused or cannot be reached.
+    fn delete(&mut self, section: &str, xml: String) -> Result<(), StoreError> {
+        let target = Target::Section(section.into());
+        self.apply(&Operation::Delete { target, xml: Some(xml) }, false).map(|_| ())
+    }
+}
+
+/// A CIB in a file.
+pub struct FileCib {
+    path: Option<PathBuf>,
+    doc: Doc,
+    who: Who,
+}
+
+impl FileCib {
+    /// Reads the file `path`, `-` for the standard input.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not XML.
+    pub fn open(path: &str, who: Who) -> Result<FileCib, StoreError> {
+        let text = if path == "-" {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(path)
+        };
+        let text = text.map_err(|e| StoreError::new(ErrorKind::NoSuchItem, e.to_string()))?;
+        let doc =
+            Doc::parse(&text).map_err(|e| StoreError::new(ErrorKind::NoSuchItem, e.to_string()))?;
+        let path = (path != "-").then(|| PathBuf::from(path));
+        Ok(FileCib { path, doc, who })
+    }
+}
+
+impl Cib for FileCib {
+    fn apply(&mut self, op: &Operation, _force: bool) -> Result<Applied, StoreError> {
+        let cx = Context {
+            who: &self.who,
+            origin: "",
+            now_seconds: None,
+            validate: true,
+            check_features: false,
+        };
+        let applied = apply(&mut self.doc, op, &cx)?;
+        if applied.patch.is_some()
+            && let Some(path) = &self.path
+        {
+            write_file(path, &self.doc.root().to_xml(Style::Pretty))
+                .map_err(|e| StoreError::new(ErrorKind::Corrupt, e.to_string()))?;
+        }
+        Ok(applied)
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+/// Writes a file so that it is either the old or the new one, whatever happens.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_file(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(name);
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, path)
+}
+
+/// On whose behalf a tool works: the superuser may name somebody else in `CIB_user`.
+pub fn user() -> Who {
+    let user = std::env::var("CIB_user").unwrap_or_default();
+    let groups = if user.is_empty() { Vec::new() } else { groups_of(&user) };
+    Who { user, groups, client: String::new(), internal: false }
+}
+
+/// The groups that the user belongs to, by `/etc/group` and `/etc/passwd`.
+fn groups_of(user: &str) -> Vec<String> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let passwd = read("/etc/passwd");
+    let primary = passwd
+        .lines()
+        .map(|l| l.split(':').collect::<Vec<_>>())
+        .find(|f| f.first() == Some(&user))
+        .and_then(|f| f.get(3).map(|g| g.to_string()));
+    let mut groups = Vec::new();
+    for line in read("/etc/group").lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, id, members] = fields[..] else { continue };
+        if Some(id) == primary.as_deref() || members.split(',').any(|m| m == user) {
+            groups.push(name.to_string());
+        }
+    }
+    groups
+}
+
+/// The directory of shadow CIBs.
+pub fn shadow_dir() -> PathBuf {
+    if let Ok(dir) = std::env::var("CIB_shadow_dir") {
+        return PathBuf::from(dir);
+    }
+    match std::env::var("HOME") {
+        Ok(home) if !home.is_empty() && std::env::var("USER").as_deref() != Ok("root") => {
+            PathBuf::from(home).join(".cib")
+        }
+        _ => PathBuf::from("/var/lib/pacemaker/cib"),
+    }
+}
+
+/// The file of a shadow CIB.
+pub fn shadow_file(name: &str) -> PathBuf {
+    shadow_dir().join(format!("shadow.{name}"))
+}
+
+/// The environment variable's value, if it is set to something.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// The CIB that the environment says.
+///
+/// # Errors
+/// If it cannot be reached.
+pub fn connect() -> Result<Box<dyn Cib>, StoreError> {
+    match env("CIB_shadow") {
+        Some(name) => {
+            let path = shadow_file(&name);
+            Ok(Box::new(FileCib::open(&path.to_string_lossy(), user())?))
+        }
+        None => connect_real(),
+    }
+}
+
+/// The CIB that the environment says, without regard to shadow CIBs.
+///
+/// # Errors
+/// If it cannot be reached.
+pub fn connect_real() -> Result<Box<dyn Cib>, StoreError> {
+    match env("CIB_file") {
+        Some(path) => Ok(Box::new(FileCib::open(&path, user())?)),
+        None => crate::live::connect(),
+    }
+}
