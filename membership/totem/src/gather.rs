@@ -306,12 +306,15 @@ impl Totem {
         }
     }
 
-    /// At the start of the whole cluster the first two nodes wait a moment for the others, so that
-    /// they do not form rings one node at a time.
+    /// A starting node waits a moment: alone for anybody to be heard, and at the start of the whole
+    /// cluster for all others, so that they do not form rings one node at a time.
     fn waits_for_start(&self) -> bool {
-        let waiting = self.timers.start.is_some_and(|at| at > self.now);
-        waiting
-            && !self.peers.values().any(|p| p.is_connected() && p.ring.seq > 0)
-            && !self.peers.values().all(|p| self.gather.agreed_by(p.id))
+        if self.timers.start.is_none_or(|at| at <= self.now) {
+            return false;
+        }
+        let alone = self.gather.candidates() == [self.me];
+        let joins_others = self.peers.values().any(|p| p.is_connected() && p.ring.seq > 0);
+        let complete = self.peers.values().all(|p| self.gather.agreed_by(p.id));
+        !complete && (alone || !joins_others)
     }
 }

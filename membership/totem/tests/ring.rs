@@ -56,6 +56,7 @@ fn a_node_without_peers_waits_a_moment_and_goes_on_alone() {
     world.run_for(ms(2000));
     world.start(NodeId(1));
     assert!(world.run_until(ms(100), |w| w.is_one_ring(&ids(1..=2))), "joins quickly");
+    assert_eq!(world.log(NodeId(1)).len(), 1, "and has no ring of its own before");
 }
 
 #[test]
