@@ -43,6 +43,9 @@ pub struct Report {
 /// Resources of the simulated cluster that may run once only.
 const RESOURCES: [&str; 3] = ["vip", "db", "web"];
 
+/// More events than any run needs in which the machines do not chase each other.
+const STEPS_MAX: u64 = 3_000_000;
+
 enum What {
     Boot(NodeId),
     Packet { to: NodeId, bytes: Arc<Vec<u8>> },
@@ -96,6 +99,7 @@ struct World {
     rng: Rng,
     now: Instant,
     seq: u64,
+    steps: u64,
     queue: BinaryHeap<Reverse<Event>>,
     hosts: BTreeMap<NodeId, Host>,
     names: BTreeMap<NodeId, String>,
@@ -126,6 +130,9 @@ pub fn run(scenario: &Scenario) -> Report {
             break;
         }
         world.now = event.at;
+        world.steps += 1;
+        let busy = world.steps > STEPS_MAX;
+        world.checker.require(!busy, || "the cluster never comes to rest".to_owned());
         world.step(event.what);
     }
     world.finish();
@@ -144,6 +151,7 @@ impl World {
             rng: Rng::new(scenario.seed),
             now: Instant(0),
             seq: 0,
+            steps: 0,
             queue: BinaryHeap::new(),
             hosts: names.keys().map(|id| (*id, Host::new(*id))).collect(),
             names,
@@ -414,8 +422,8 @@ impl World {
             }
             Effect::Schedule { plan, cib, now_s } => {
                 let now_s = i64::try_from(now_s).unwrap_or(0);
-                let transition = crate::mini::schedule(&cib, now_s, plan).transition;
-                let again = crate::mini::schedule(&cib, now_s, plan).transition;
+                let transition = crm_scheduler::schedule(&cib, now_s, plan).transition;
+                let again = crm_scheduler::schedule(&cib, now_s, plan).transition;
                 self.checker.require(transition == again, || {
                     format!("invariant 6: plan {plan} of node {id} differs the second time")
                 });
@@ -434,6 +442,7 @@ impl World {
                     && matches!(response, Response::Cib(_))
                 {
                     self.counts[3] += 1;
+                    self.trace(|| format!("{id} acknowledges {mark}"));
                     self.checker.acknowledged(&mark);
                 }
             }
@@ -626,6 +635,7 @@ impl World {
             } else if self.loaded {
                 let mark = format!("mark-{id}");
                 self.asked.insert(id, mark.clone());
+                self.trace(|| format!("{at} is asked for {mark}"));
                 property(&mark)
             } else {
                 self.loaded = true;
