@@ -111,7 +111,8 @@ impl Totem {
     pub(crate) fn on_join(&mut self, from: NodeId, join: Join) {
         self.note_ring_seq(join.ring_seq);
         let Some(peer) = self.peers.get(&from) else { return };
-        if peer.left {
+        // A join that was long on its way speaks of a gather that is over.
+        if peer.left || join.generation <= peer.gathered {
             return;
         }
         let may_merge = peer.merge_due(self.now);

@@ -151,7 +151,8 @@ pub enum Effect {
         /// Whether it works.
         up: bool,
     },
-    /// The local node was paused this long: what it believed of the cluster may be outdated.
+    /// The local node was paused this long: what it believed of the cluster may be outdated. What
+    /// has arrived meanwhile is outdated as well: the driver shall throw it away.
     Paused(Duration),
     /// A datagram was not taken.
     Rejected {
@@ -296,8 +297,9 @@ impl Totem {
 
     /// One input.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        self.advance(now);
+        let paused = self.advance(now);
         match input {
+            Input::Packet { .. } if paused => {}
             Input::Start => self.start(),
             Input::Packet { link, bytes } => self.on_packet(link, &bytes),
             Input::Submit { ticket, bytes, guarantee } => self.submit(ticket, bytes, guarantee),
@@ -371,20 +373,22 @@ impl Totem {
         self.beat(false);
     }
 
-    /// Moves the clock and notices if the machine was not called for too long.
-    fn advance(&mut self, now: Instant) {
+    /// Moves the clock; true if the machine was not called for too long.
+    fn advance(&mut self, now: Instant) -> bool {
         let gap = now.since(self.now);
         self.now = self.now.max(now);
         let alone = self.phase == Phase::Operational && self.ring.members.len() == 1;
-        if matches!(self.phase, Phase::Idle | Phase::Left) || alone {
-            return;
+        let inactive = matches!(self.phase, Phase::Idle | Phase::Left);
+        if inactive || gap <= self.settings.timing.heartbeat + self.settings.timing.pause {
+            return false;
         }
-        if gap > self.settings.timing.heartbeat + self.settings.timing.pause {
-            self.effects.push_back(Effect::Paused(gap));
-            // Whoever was silent may have been so because we did not listen.
-            self.forgive_peers();
+        self.effects.push_back(Effect::Paused(gap));
+        // Whoever was silent may have been so because we did not listen.
+        self.forgive_peers();
+        if !alone {
             self.start_gather(Reason::Paused);
         }
+        true
     }
 
     fn finish(&mut self) {

@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) phase: Phase,
     pub(crate) ring: RingId,
     ring_members: Vec<NodeId>,
+    /// Its gathers up to this one are over.
+    pub(crate) gathered: u64,
     /// It said good-bye in this incarnation.
     pub(crate) left: bool,
     merge_after: Instant,
@@ -89,6 +91,7 @@ impl Peer {
             phase: Phase::Idle,
             ring: RingId::default(),
             ring_members: Vec::new(),
+            gathered: 0,
             left: false,
             merge_after: now,
             merge_backoff: MERGE_BACKOFF_FIRST,
@@ -261,6 +264,7 @@ impl Totem {
             probe,
             phase: self.phase,
             link,
+            generation: self.generation,
             ring: self.ring.id,
             token_seq: self.ring.token_seq,
             heard: self.heard_list(),
@@ -287,6 +291,7 @@ impl Totem {
         peer.verified = false;
         peer.hears_us = false;
         peer.left = false;
+        peer.gathered = 0;
         peer.heard.clear();
         peer.last_beat = None;
         peer.phase = Phase::Idle;
@@ -349,6 +354,11 @@ impl Totem {
         peer.phase = beat.phase;
         peer.ring = beat.ring;
         peer.ring_members.clone_from(&beat.members);
+        let over = match beat.phase {
+            Phase::Operational => beat.generation,
+            _ => beat.generation.saturating_sub(1),
+        };
+        peer.gathered = peer.gathered.max(over);
         if !beat.probe {
             peer.measure(now, interval);
         }

@@ -77,6 +77,8 @@ pub(crate) struct Heartbeat {
     pub(crate) probe: bool,
     pub(crate) phase: Phase,
     pub(crate) link: u8,
+    /// How many times the sender has entered the gather phase.
+    pub(crate) generation: u64,
     pub(crate) ring: RingId,
     /// The last token that the sender accepted on `ring`.
     pub(crate) token_seq: u64,
@@ -385,6 +387,7 @@ fn encode_heartbeat(w: &mut Writer, h: &Heartbeat) {
     w.u8(u8::from(h.probe));
     w.u8(h.phase.code());
     w.u8(h.link);
+    w.u64(h.generation);
     w.ring(h.ring);
     w.u64(h.token_seq);
     w.heard(&h.heard);
@@ -396,6 +399,7 @@ fn decode_heartbeat(r: &mut Reader<'_>) -> Result<Frame, WireError> {
         probe: r.u8()? != 0,
         phase: Phase::from_code(r.u8()?)?,
         link: r.u8()?,
+        generation: r.u64()?,
         ring: r.ring()?,
         token_seq: r.u64()?,
         heard: r.heard()?,

@@ -198,6 +198,10 @@ fn a_paused_node_distrusts_itself() {
         world.run_for(ms(length + 1000));
         assert!(world.is_one_ring(&ids(1..=3)), "{length} ms");
         assert!(world.view(NodeId(2)).unwrap().id > before, "{length} ms: a new view");
+        for (_, entry) in world.log(NodeId(1)) {
+            let together = matches!(entry, Entry::View(v) if v.members.contains(&NodeId(3)));
+            assert!(together, "{length} ms: the others stay together: {entry:?}");
+        }
         world.check();
     }
 }

@@ -30,6 +30,8 @@ const DATAGRAM_MIN: usize = 40 << 10;
 const DATAGRAM_MAX: usize = 65_507;
 /// Reads of one socket before timers and mail get their turn.
 const READS: usize = 4;
+/// Batches thrown away after a pause: as much as the largest receive buffer can hold.
+const DISCARD_READS: usize = 1000;
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long a leaving node tries to send what it has accepted, and lingers so that the others can
 /// ask for it again.
@@ -86,6 +88,8 @@ pub(crate) struct Driver {
     encrypted: bool,
     leaving: Option<Instant>,
     rejected: (u64, Option<Instant>),
+    /// What the sockets hold is outdated.
+    discarding: bool,
     done: bool,
 }
 
@@ -141,6 +145,7 @@ impl Driver {
             encrypted,
             leaving: None,
             rejected: (0, None),
+            discarding: false,
             done: false,
             config,
         };
@@ -245,6 +250,7 @@ impl Driver {
     }
 
     fn read_sockets(&mut self) {
+        self.discard_old();
         for at in 0..self.sockets.len() {
             for _ in 0..READS {
                 let link = self.sockets[at].link;
@@ -263,6 +269,9 @@ impl Driver {
                     }
                 };
                 for bytes in batch {
+                    if self.discarding {
+                        break;
+                    }
                     self.machine.handle(realtime::now(), Input::Packet { link, bytes });
                     self.drain();
                 }
@@ -272,6 +281,20 @@ impl Driver {
             }
         }
         self.flush();
+    }
+
+    /// After a pause: what lies in the sockets is as old as the pause was long.
+    fn discard_old(&mut self) {
+        if !std::mem::take(&mut self.discarding) {
+            return;
+        }
+        for socket in &mut self.sockets {
+            for _ in 0..DISCARD_READS {
+                if !socket.receive(|_, _| {}).unwrap_or(false) {
+                    break;
+                }
+            }
+        }
     }
 
     fn read_mail(&mut self) {
@@ -359,6 +382,7 @@ impl Driver {
                 Effect::Link { node, link, up } => tracing::info!(%node, link, up, "link"),
                 Effect::Paused(length) => {
                     tracing::warn!(?length, "this machine stood still");
+                    self.discarding = true;
                     (self.sink)(Event::Paused(length));
                 }
                 Effect::Rejected { link, reject } => self.rejected(link, &reject.to_string()),

@@ -168,6 +168,7 @@ impl World {
                 Effect::Refused { ticket, .. } => {
                     node.submitted.entry(node.incarnation).or_default().retain(|t| *t != ticket);
                 }
+                Effect::Paused(_) => node.inbox.clear(),
                 Effect::Rejected { reject, .. } => panic!("{id} rejects {reject:?}"),
                 _ => {}
             }
@@ -242,7 +243,8 @@ impl World {
         } else if let Some((_, id)) = timer {
             let node = self.nodes.get_mut(&id).unwrap();
             if node.paused_until.take().is_some() {
-                for (link, bytes) in std::mem::take(&mut node.inbox) {
+                while !self.nodes[&id].inbox.is_empty() {
+                    let (link, bytes) = self.nodes.get_mut(&id).unwrap().inbox.remove(0);
                     self.input(id, Input::Packet { link, bytes });
                 }
             }
