@@ -60,6 +60,28 @@ impl ErrorKind {
         }
     }
 
+    /// The kind that tools show with this exit status.
+    pub fn from_exit_code(code: i32) -> Option<ErrorKind> {
+        const ALL: [ErrorKind; 15] = [
+            ErrorKind::NoSuchItem,
+            ErrorKind::Exists,
+            ErrorKind::Invalid,
+            ErrorKind::SchemaInvalid,
+            ErrorKind::UpgradeFailed,
+            ErrorKind::OldData,
+            ErrorKind::DiffFailed,
+            ErrorKind::Digest,
+            ErrorKind::Denied,
+            ErrorKind::NoQuorum,
+            ErrorKind::TooNew,
+            ErrorKind::NotInTransaction,
+            ErrorKind::Corrupt,
+            ErrorKind::Busy,
+            ErrorKind::NotConnected,
+        ];
+        ALL.into_iter().find(|kind| kind.exit_code() == code)
+    }
+
     /// What tools print for it.
     pub fn text(self) -> &'static str {
         match self {

@@ -5,14 +5,25 @@
 //! to [`output::Out`], which prints them as text or XML.
 
 pub mod args;
+mod attrd_updater;
 pub mod cib;
 mod cibadmin;
+mod crm_attribute;
 mod crm_diff;
 mod crm_error;
+mod crm_node;
+mod crm_rule;
 mod crm_shadow;
+mod crm_ticket;
+mod crmadmin;
+pub mod dates;
 pub mod exit;
 pub mod input;
+mod iso8601;
 mod live;
+pub mod log;
+pub mod nvattrs;
+pub mod options;
 pub mod output;
 pub mod patch_text;
 
@@ -28,31 +39,65 @@ struct Tool {
     run: Run,
 }
 
+const fn tool(name: &'static str, options: &'static [Opt], run: Run, about: &'static str) -> Tool {
+    Tool { name, about, options, run }
+}
+
 const TABLE: &[Tool] = &[
-    Tool {
-        name: "cibadmin",
-        about: "Reads and changes the cluster's configuration and status",
-        options: cibadmin::OPTIONS,
-        run: cibadmin::run,
-    },
-    Tool {
-        name: "crm_diff",
-        about: "Makes and applies XML patchsets",
-        options: crm_diff::OPTIONS,
-        run: crm_diff::run,
-    },
-    Tool {
-        name: "crm_error",
-        about: "Says what an error code means",
-        options: crm_error::OPTIONS,
-        run: crm_error::run,
-    },
-    Tool {
-        name: "crm_shadow",
-        about: "Works on a copy of the cluster's configuration",
-        options: crm_shadow::OPTIONS,
-        run: crm_shadow::run,
-    },
+    tool(
+        "attrd_updater",
+        attrd_updater::OPTIONS,
+        attrd_updater::run,
+        "Reads and changes transient node attributes",
+    ),
+    tool(
+        "cibadmin",
+        cibadmin::OPTIONS,
+        cibadmin::run,
+        "Reads and changes the cluster's configuration and status",
+    ),
+    tool(
+        "crm_attribute",
+        crm_attribute::OPTIONS,
+        crm_attribute::run,
+        "Reads and changes cluster options and node attributes",
+    ),
+    tool("crm_diff", crm_diff::OPTIONS, crm_diff::run, "Makes and applies XML patchsets"),
+    tool("crm_error", crm_error::OPTIONS, crm_error::run, "Says what an error code means"),
+    tool(
+        "crm_failcount",
+        crm_attribute::FAILCOUNT_OPTIONS,
+        crm_attribute::run_failcount,
+        "Reads and clears fail counts",
+    ),
+    tool(
+        "crm_master",
+        crm_attribute::MASTER_OPTIONS,
+        crm_attribute::run_master,
+        "Reads and changes promotion scores",
+    ),
+    tool("crm_node", crm_node::OPTIONS, crm_node::run, "Shows the local node and the membership"),
+    tool("crm_rule", crm_rule::OPTIONS, crm_rule::run, "Checks whether rules are in effect"),
+    tool(
+        "crm_shadow",
+        crm_shadow::OPTIONS,
+        crm_shadow::run,
+        "Works on a copy of the cluster's configuration",
+    ),
+    tool(
+        "crm_standby",
+        crm_attribute::STANDBY_OPTIONS,
+        crm_attribute::run_standby,
+        "Puts nodes into standby and back",
+    ),
+    tool("crm_ticket", crm_ticket::OPTIONS, crm_ticket::run, "Shows and changes tickets"),
+    tool(
+        "crmadmin",
+        crmadmin::OPTIONS,
+        crmadmin::run,
+        "Shows nodes, the DC and the state of the daemon",
+    ),
+    tool("iso8601", iso8601::OPTIONS, iso8601::run, "Shows dates, durations and periods"),
 ];
 
 /// The names that [`run`] knows.
