@@ -46,8 +46,8 @@ impl NetworkNamespace {
         self.0.as_fd()
     }
 
-    /// Moves the calling thread, for good.
-    pub(crate) fn enter(&self) -> Result<(), Error> {
+    /// Moves the calling thread, for good. Only for threads made for the purpose.
+    pub fn enter(&self) -> Result<(), Error> {
         setns(self.fd(), CloneFlags::CLONE_NEWNET).context(|| "enter a network namespace".into())
     }
 
