@@ -61,7 +61,7 @@ impl Totem {
         let mut ring = Ring::new(commit.ring, commit.members.iter().map(|m| m.node).collect());
         ring.generations = commit.members.iter().map(|m| (m.node, m.generation)).collect();
         ring.token_seq = commit.token_seq;
-        self.phase = Phase::Commit;
+        self.enter(Phase::Commit);
         self.timers.join = None;
         self.timers.consensus = None;
         self.timers.token_loss = Some(self.now + self.settings.timing.commit);
@@ -145,8 +145,8 @@ impl Totem {
     }
 
     fn enter_recovery(&mut self, infos: &[CommitMember]) {
+        self.enter(Phase::Recovery);
         let Some(forming) = &mut self.forming else { return };
-        self.phase = Phase::Recovery;
         forming.infos = infos.to_vec();
         let mut came: Vec<(NodeId, OldRing)> = Vec::new();
         for info in infos {
@@ -198,7 +198,7 @@ impl Totem {
             attachments: forming.infos.into_iter().map(|i| (i.node, i.attachment)).collect(),
             transitional: false,
         }));
-        self.phase = Phase::Operational;
+        self.enter(Phase::Operational);
         self.timers.start = None;
         self.timers.token_loss = Some(self.now + self.settings.timing.token);
         self.idle_visits = 0;

@@ -62,7 +62,7 @@ impl Totem {
         if self.phase == Phase::Left {
             return;
         }
-        self.phase = Phase::Gather;
+        self.enter(Phase::Gather);
         self.generation += 1;
         self.forming = None;
         self.held = None;

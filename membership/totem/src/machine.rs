@@ -362,6 +362,12 @@ impl Totem {
         }
     }
 
+    /// The only way from phase to phase.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        assert!(self.phase.leads_to(phase), "{:?} does not lead to {phase:?}", self.phase);
+        self.phase = phase;
+    }
+
     fn start(&mut self) {
         if self.phase != Phase::Idle {
             return;
@@ -418,7 +424,7 @@ impl Totem {
 
     fn leave(&mut self) {
         if matches!(self.phase, Phase::Idle | Phase::Left) {
-            self.phase = Phase::Left;
+            self.enter(Phase::Left);
             return;
         }
         let bytes = Arc::new(self.seal(&Frame::Leave.encode()));
@@ -428,7 +434,7 @@ impl Totem {
             let bytes = bytes.clone();
             self.effects.push_back(Effect::Transmit { to: *to, link: *link, bytes });
         }
-        self.phase = Phase::Left;
+        self.enter(Phase::Left);
         self.held = None;
         self.unconfirmed = None;
         self.forming = None;

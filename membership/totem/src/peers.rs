@@ -408,9 +408,10 @@ impl Totem {
         }
         if a == self.me || b == self.me {
             let other = if a == self.me { b } else { a };
-            return self.peers.get(&other).is_none_or(Peer::is_connected);
+            return self.peers.get(&other).is_some_and(Peer::is_connected);
         }
-        let (Some(p), Some(q)) = (self.peers.get(&a), self.peers.get(&b)) else { return true };
+        // A node that we do not know is in somebody else's node list only: no ring with it.
+        let (Some(p), Some(q)) = (self.peers.get(&a), self.peers.get(&b)) else { return false };
         // A member of ours that is itself lost does not stand in the way.
         !p.is_present() || (p.heard.contains_key(&b) && q.heard.contains_key(&a))
     }

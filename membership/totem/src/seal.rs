@@ -37,7 +37,7 @@ pub enum Reject {
     #[error("from another cluster")]
     Cluster,
     /// A node that is not in the node list, or our own id.
-    #[error("from a node that is not a peer")]
+    #[error("from a node that is not in our node list, or has our own id")]
     Sender,
     /// Decryption failed: another key, or altered bytes.
     #[error("the key does not fit")]

@@ -56,7 +56,7 @@ impl Default for Timing {
             probe: ms(10),
             token: ms(3000),
             token_retransmit: ms(8),
-            hold: ms(100),
+            hold: ms(200),
             join: ms(20),
             consensus: ms(1000),
             commit: ms(500),

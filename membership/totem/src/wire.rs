@@ -281,6 +281,21 @@ impl Writer {
 }
 
 impl Phase {
+    /// Every phase with those that may follow it.
+    pub const STEPS: [(Phase, &'static [Phase]); 6] = [
+        (Phase::Idle, &[Phase::Gather, Phase::Left]),
+        (Phase::Gather, &[Phase::Gather, Phase::Commit, Phase::Left]),
+        (Phase::Commit, &[Phase::Gather, Phase::Recovery, Phase::Left]),
+        (Phase::Recovery, &[Phase::Gather, Phase::Operational, Phase::Left]),
+        (Phase::Operational, &[Phase::Gather, Phase::Left]),
+        (Phase::Left, &[Phase::Left]),
+    ];
+
+    /// Whether `next` may follow.
+    pub fn leads_to(self, next: Phase) -> bool {
+        Phase::STEPS.iter().any(|(from, to)| *from == self && to.contains(&next))
+    }
+
     fn code(self) -> u8 {
         match self {
             Phase::Idle => 0,

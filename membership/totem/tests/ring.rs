@@ -159,7 +159,7 @@ fn an_idle_ring_is_quiet() {
     world.run_for(ms(2000));
     let before = world.sent;
     world.run_for(ms(10_000));
-    // 6 heartbeats per 50 ms, and a token round every 100 ms.
+    // 6 heartbeats per 50 ms, and a token round every 200 ms.
     let per_second = (world.sent - before) / 10;
     assert!(per_second < 250, "{per_second} packets a second");
 }
@@ -204,6 +204,38 @@ fn a_paused_node_distrusts_itself() {
         }
         world.check();
     }
+}
+
+#[test]
+fn a_pause_of_all_together_ends_quickly() {
+    for seed in 0..30 {
+        let mut world = formed(seed, 3);
+        world.run_for(ms(500));
+        let before = world.view(NodeId(1)).unwrap().id;
+        let length = ms(270 + seed * 50);
+        ids(1..=3).into_iter().for_each(|id| world.pause(id, length));
+        world.run_for(length);
+        let whole = world.run_until(ms(60), |w| {
+            w.view(NodeId(1)).unwrap().id > before && w.is_one_ring(&ids(1..=3))
+        });
+        assert!(whole, "seed {seed}");
+        for id in ids(1..=3) {
+            assert_eq!(world.view(id).unwrap().came_with_us, ids(1..=3), "seed {seed}");
+        }
+    }
+}
+
+/// A path that loses large datagrams only: heartbeats pass, messages do not.
+#[test]
+fn a_node_that_gets_no_large_datagrams_is_left_out_in_the_end() {
+    let mut world = World::new(15, 3);
+    world.tune = |s| s.timing.token = ms(1000);
+    world.start_all();
+    assert!(world.run_until(ms(500), |w| w.is_one_ring(&ids(1..=3))));
+    world.black_hole = Some((NodeId(3), 700));
+    world.submit(NodeId(1), Guarantee::Agreed, 1000);
+    assert!(world.run_until(ms(3000), |w| w.is_one_ring(&ids(1..=2))));
+    world.check();
 }
 
 #[test]
@@ -365,4 +397,23 @@ proptest::proptest! {
         machine.handle(now, membership_totem::Input::Packet { link: 9, bytes });
         while machine.poll_effect().is_some() {}
     }
+}
+
+#[test]
+fn the_phases_and_their_order() {
+    let table: Vec<String> = membership_totem::Phase::STEPS
+        .iter()
+        .map(|(from, to)| format!("{from:?}: {to:?}"))
+        .collect();
+    assert_eq!(
+        table,
+        [
+            "Idle: [Gather, Left]",
+            "Gather: [Gather, Commit, Left]",
+            "Commit: [Gather, Recovery, Left]",
+            "Recovery: [Gather, Operational, Left]",
+            "Operational: [Gather, Left]",
+            "Left: [Left]",
+        ]
+    );
 }

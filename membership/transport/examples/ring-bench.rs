@@ -76,6 +76,9 @@ fn in_one(count: u32, size: usize, seconds: u64) -> Result<(), Failure> {
 fn run(transport: &Transport, events: &Receiver<Event>, count: usize, size: usize, seconds: u64) {
     let begin = Instant::now();
     while let Ok(event) = events.recv() {
+        if matches!(event, Event::Gathering(_) | Event::Paused(_)) {
+            println!("{:?} {event:?}", begin.elapsed());
+        }
         if let Event::View(view) = event {
             println!("{:?} view {:?} quorate {}", begin.elapsed(), view.members, view.quorate);
             if view.members.len() == count && seconds > 0 {

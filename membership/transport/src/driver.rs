@@ -25,8 +25,6 @@ use crate::state::{self, Saved};
 /// Headers of IPv4 and UDP; IPv6's are twenty bytes longer.
 const HEADERS_V4: usize = 28;
 const HEADERS_V6: usize = 48;
-/// Room for frames that grow with the number of nodes and are left to IP to cut.
-const DATAGRAM_MIN: usize = 40 << 10;
 const DATAGRAM_MAX: usize = 65_507;
 /// Reads of one socket before timers and mail get their turn.
 const READS: usize = 4;
@@ -87,6 +85,8 @@ pub(crate) struct Driver {
     realtime: bool,
     encrypted: bool,
     leaving: Option<Instant>,
+    /// By socket: something has arrived.
+    readable: Vec<bool>,
     rejected: (u64, Option<Instant>),
     /// What the sockets hold is outdated.
     discarding: bool,
@@ -112,9 +112,10 @@ impl Driver {
         for (_, link) in places.keys().filter(|(node, _)| *node == me) {
             let local = places[&(me, *link)];
             v6 |= local.is_ipv6();
-            let room = (config.totem.netmtu as usize).max(DATAGRAM_MIN);
-            let socket = LinkSocket::bind(*link, local, room).map_err(|source| {
-                StartError::Socket { link: *link, address: local.to_string(), source }
+            let socket = LinkSocket::bind(*link, local).map_err(|source| StartError::Socket {
+                link: *link,
+                address: local.to_string(),
+                source,
             })?;
             sockets.push(socket);
         }
@@ -144,6 +145,7 @@ impl Driver {
             realtime: false,
             encrypted,
             leaving: None,
+            readable: Vec::new(),
             rejected: (0, None),
             discarding: false,
             done: false,
@@ -169,7 +171,6 @@ impl Driver {
         self.drain();
         while !self.done {
             self.wait();
-            silence(&self.shared.wake);
             self.read_sockets();
             self.read_mail();
             self.run_timers();
@@ -231,7 +232,8 @@ impl Driver {
             .min()
     }
 
-    fn wait(&self) {
+    /// Waits for a datagram, mail or a deadline. What is readable is noted in `readable`.
+    fn wait(&mut self) {
         let timeout = self.deadline().map(|at| {
             let left = at.since(realtime::now());
             libc::timespec {
@@ -246,12 +248,21 @@ impl Driver {
         let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
         // SAFETY: `fds` holds `count` valid structures, and `timeout` is null or points to a value
         // that outlives the call. Errors and interruptions only make the loop go round.
-        unsafe { libc::ppoll(fds.as_mut_ptr(), count, timeout, std::ptr::null()) };
+        let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, timeout, std::ptr::null()) };
+        self.readable.clear();
+        // On an error the flags are not written; then everything is looked at.
+        self.readable.extend(fds.iter().map(|f| ready < 0 || f.revents != 0));
+        if self.readable.pop() == Some(true) {
+            silence(&self.shared.wake);
+        }
     }
 
     fn read_sockets(&mut self) {
         self.discard_old();
         for at in 0..self.sockets.len() {
+            if !self.readable.get(at).is_some_and(|r| *r) {
+                continue;
+            }
             for _ in 0..READS {
                 let link = self.sockets[at].link;
                 let mut batch: Vec<Vec<u8>> = Vec::new();
@@ -394,7 +405,7 @@ impl Driver {
     fn transmit(&mut self, to: NodeId, link: u8, bytes: Arc<Vec<u8>>) {
         let Some(target) = self.targets.get(&(to, link)) else { return };
         if let Some((_, queue)) = self.outgoing.iter_mut().find(|(l, _)| *l == link) {
-            queue.push(Outgoing { to: target.clone(), bytes });
+            queue.push(Outgoing { node: to, to: target.clone(), bytes });
         }
     }
 

@@ -45,6 +45,8 @@ pub struct World {
     pub delay: (Duration, Duration),
     /// Nothing passes from the first to the second on this link.
     pub cut: BTreeSet<(NodeId, NodeId, u8)>,
+    /// Datagrams above this size never reach this node.
+    pub black_hole: Option<(NodeId, usize)>,
     pub encrypted: bool,
     pub links: u8,
     pub trace: bool,
@@ -74,6 +76,7 @@ impl World {
             loss_per_mille: 0,
             delay: (Duration::from_micros(50), Duration::from_micros(150)),
             cut: BTreeSet::new(),
+            black_hole: None,
             encrypted: false,
             links: 1,
             trace: std::env::var_os("TRACE").is_some(),
@@ -177,6 +180,9 @@ impl World {
 
     fn transmit(&mut self, from: NodeId, to: NodeId, link: u8, bytes: &[u8]) {
         self.sent += 1;
+        if self.black_hole.is_some_and(|(node, size)| node == to && bytes.len() > size) {
+            return;
+        }
         if self.cut.contains(&(from, to, link)) || self.rng.chance(self.loss_per_mille) {
             return;
         }
