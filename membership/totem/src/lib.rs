@@ -40,9 +40,3 @@ pub use peers::Liveness;
 pub use seal::{Reject, VERSION};
 pub use settings::{NodeLinks, Settings, Timing};
 pub use wire::{Phase, RingId, WireError};
-
-/// Checks that bytes can be read as a frame; for fuzzing only.
-#[doc(hidden)]
-pub fn fuzz_frame(bytes: &[u8]) -> bool {
-    wire::Frame::decode(bytes).is_ok_and(|f| f.encode() == bytes)
-}

@@ -188,6 +188,14 @@ impl<'a> Reader<'a> {
         Ok(self.take(1)?[0])
     }
 
+    fn flag(&mut self) -> Result<bool, WireError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(WireError::Kind(other)),
+        }
+    }
+
     fn u16(&mut self) -> Result<u16, WireError> {
         let mut raw = [0; 2];
         raw.copy_from_slice(self.take(2)?);
@@ -411,7 +419,7 @@ fn encode_heartbeat(w: &mut Writer, h: &Heartbeat) {
 
 fn decode_heartbeat(r: &mut Reader<'_>) -> Result<Frame, WireError> {
     Ok(Frame::Heartbeat(Heartbeat {
-        probe: r.u8()? != 0,
+        probe: r.flag()?,
         phase: Phase::from_code(r.u8()?)?,
         link: r.u8()?,
         generation: r.u64()?,
@@ -467,10 +475,10 @@ fn decode_commit(r: &mut Reader<'_>) -> Result<Frame, WireError> {
     let (ring, token_seq) = (r.ring()?, r.u64()?);
     let members = r.list(NODES_MAX, |r| {
         let (node, incarnation, generation) = (r.node()?, r.u64()?, r.u64()?);
-        let old = match r.u8()? {
-            0 => None,
-            1 => Some(OldRing { ring: r.ring()?, aru: r.u64()?, high: r.u64()?, safe: r.u64()? }),
-            other => return Err(WireError::Kind(other)),
+        let old = if r.flag()? {
+            Some(OldRing { ring: r.ring()?, aru: r.u64()?, high: r.u64()?, safe: r.u64()? })
+        } else {
+            None
         };
         let attachment = r.list(ATTACHMENT_MAX, Reader::u8)?;
         Ok(CommitMember { node, incarnation, generation, old, attachment })
@@ -506,4 +514,48 @@ fn decode_token(r: &mut Reader<'_>) -> Result<Frame, WireError> {
         pending: r.list(NODES_MAX, Reader::node)?,
         requests: r.list(REQUESTS_MAX, |r| Ok((r.u64()?, r.node()?)))?,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Any bytes are refused or mean exactly one frame.
+        #[test]
+        fn what_is_read_is_written_the_same(
+            kind in 0u8..10,
+            mut bytes in proptest::collection::vec(prop_oneof![3 => 0u8..3, 1 => 0u8..=255], 0..120),
+        ) {
+            bytes.insert(0, kind);
+            if let Ok(frame) = Frame::decode(&bytes) {
+                prop_assert_eq!(frame.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_limited() {
+        let mut bytes = Frame::Wake(RingId::default()).encode();
+        bytes[0] = 4;
+        bytes.extend_from_slice(&[0; 8 * 4 + 4 + 4]);
+        bytes.extend_from_slice(&u16::MAX.to_le_bytes());
+        assert_eq!(Frame::decode(&bytes), Err(WireError::Long(65_535)));
+    }
+
+    #[test]
+    fn a_wrapped_message_survives() {
+        let data = Data {
+            ring: RingId { seq: 5, rep: NodeId(1) },
+            seq: 9,
+            origin: NodeId(2),
+            safe: true,
+            recovered: false,
+            body: Arc::new(vec![1, 2, 3]),
+        };
+        assert_eq!(Data::unwrapped(&data.wrapped()), Ok(data));
+    }
 }

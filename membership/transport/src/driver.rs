@@ -62,6 +62,14 @@ impl Mail {
     }
 }
 
+/// What joins the thread with the handles.
+pub(crate) struct Wiring {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) mail: Sender<Mail>,
+    pub(crate) inbox: Receiver<Mail>,
+    pub(crate) sink: Sink,
+}
+
 pub(crate) struct Driver {
     me: NodeId,
     config: Config,
@@ -88,23 +96,22 @@ pub(crate) struct Driver {
     /// By socket: something has arrived.
     readable: Vec<bool>,
     rejected: (u64, Option<Instant>),
+    /// The vote counter has something new for the others to learn with the next view.
+    attach: bool,
     /// What the sockets hold is outdated.
     discarding: bool,
     done: bool,
 }
 
 impl Driver {
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         options: Options,
         me: NodeId,
         key: Option<Key>,
         saved: Saved,
-        shared: Arc<Shared>,
-        mail: Sender<Mail>,
-        inbox: Receiver<Mail>,
-        sink: Sink,
+        wiring: Wiring,
     ) -> Result<Driver, StartError> {
+        let Wiring { shared, mail, inbox, sink } = wiring;
         let Options { config, state_dir, lock_memory, .. } = options;
         let (places, unresolved) = address::resolve_nodes(&config, me)?;
         let mut sockets = Vec::new();
@@ -147,6 +154,7 @@ impl Driver {
             leaving: None,
             readable: Vec::new(),
             rejected: (0, None),
+            attach: true,
             discarding: false,
             done: false,
             config,
@@ -166,7 +174,7 @@ impl Driver {
         self.prepare_thread();
         self.resolve_rest();
         let now = realtime::now();
-        self.machine.handle(now, Input::Attach(self.quorum.attachment()));
+        self.drain();
         self.machine.handle(now, Input::Start);
         self.drain();
         while !self.done {
@@ -374,6 +382,15 @@ impl Driver {
     /// Carries out what the machine wants, except that datagrams are collected for
     /// [`Driver::flush`].
     fn drain(&mut self) {
+        self.drain_effects();
+        while std::mem::take(&mut self.attach) {
+            self.machine.handle(realtime::now(), Input::Attach(self.quorum.attachment()));
+            self.drain_effects();
+        }
+        self.update_backlog();
+    }
+
+    fn drain_effects(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Transmit { to, link, bytes } => self.transmit(to, link, bytes),
@@ -399,7 +416,6 @@ impl Driver {
                 Effect::Rejected { link, reject } => self.rejected(link, &reject.to_string()),
             }
         }
-        self.update_backlog();
     }
 
     fn transmit(&mut self, to: NodeId, link: u8, bytes: Arc<Vec<u8>>) {
@@ -424,7 +440,7 @@ impl Driver {
             Some(FOR_QUORUM) => {
                 let Some(control) = Control::decode(&delivered.bytes) else { return };
                 let changed = self.quorum.control(control);
-                self.attach();
+                self.attach = true;
                 if let Some(quorate) = changed {
                     let (id, members) = (self.view.id + 1, self.view.members.clone());
                     self.announce(View { id, came_with_us: members.clone(), members, quorate });
@@ -439,16 +455,11 @@ impl Driver {
             self.quorum.transitional(&view.members)
         } else {
             let verdict = self.quorum.view(realtime::now(), &view.members, &view.attachments);
-            self.attach();
+            self.attach = true;
             verdict
         };
         let RingView { id, members, came_with_us, .. } = view;
         self.announce(View { id, members, quorate, came_with_us });
-    }
-
-    /// Other members learn our vote counter's state with the next view.
-    fn attach(&mut self) {
-        self.machine.handle(realtime::now(), Input::Attach(self.quorum.attachment()));
     }
 
     fn announce(&mut self, view: View) {

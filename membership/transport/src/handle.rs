@@ -15,7 +15,7 @@ use membership_totem::{Guarantee, Reason};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::address::{self, AddressError};
-use crate::driver::{Driver, Mail};
+use crate::driver::{Driver, Mail, Wiring};
 use crate::keyfile::{self, Key, KeyError};
 use crate::state;
 
@@ -102,7 +102,9 @@ pub enum SubmitError {
 /// What happens, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A new membership, or a new verdict on quorum for the same one.
+    /// A new membership, or a new verdict on quorum for the same one. Sometimes two come in a row:
+    /// first the members that came along from the old view, then, after what could not be made
+    /// safe in the old view was delivered to them, the new one.
     View(View),
     /// An ordered message.
     Delivered(Delivered),
@@ -213,8 +215,8 @@ impl Transport {
             stopped: AtomicBool::new(false),
         });
         let (mail, inbox): (Sender<Mail>, Receiver<Mail>) = channel();
-        let driver =
-            Driver::new(options, me, key, saved, shared.clone(), mail.clone(), inbox, sink)?;
+        let wiring = Wiring { shared: shared.clone(), mail: mail.clone(), inbox, sink };
+        let driver = Driver::new(options, me, key, saved, wiring)?;
         let thread = thread::Builder::new().name("ring".to_owned()).spawn(move || driver.run())?;
         Ok(Transport { me, mail, shared, thread: Arc::new(Mutex::new(Some(thread))) })
     }
