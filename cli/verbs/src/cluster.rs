@@ -106,8 +106,11 @@ fn status(session: &mut Session) -> anyhow::Result<()> {
     }
     for link in &shown.links {
         let lost: Vec<String> = link.unreachable.iter().map(u32::to_string).collect();
-        let state =
-            if lost.is_empty() { "all peers reached".to_owned() } else { format!("no answer from {}", lost.join(", ")) };
+        let state = if lost.is_empty() {
+            "all peers reached".to_owned()
+        } else {
+            format!("no answer from {}", lost.join(", "))
+        };
         println!("  link {} ({}): {state}", link.number, link.address);
     }
     Ok(())

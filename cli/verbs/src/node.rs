@@ -81,8 +81,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
             let mut updates = Vec::new();
             for text in &pairs {
                 let (name, value) = pair(text)?;
-                let change =
-                    if value.is_empty() { Change::Delete } else { Change::parse(value) };
+                let change = if value.is_empty() { Change::Delete } else { Change::parse(value) };
                 updates.push(Update::new(&node, name, change));
             }
             session.ask(Request::UpdateAttributes(updates))?;
@@ -183,8 +182,7 @@ fn show_transient(session: &mut Session, node: &str) -> anyhow::Result<()> {
     let Response::Attributes(found) = session.ask(request)? else {
         bail!("an unexpected answer");
     };
-    let items: Vec<Item> =
-        found.into_iter().map(|(name, _, value)| Item { name, value }).collect();
+    let items: Vec<Item> = found.into_iter().map(|(name, _, value)| Item { name, value }).collect();
     print_list(session.json, &items, |i| format!("{}={}", i.name, i.value));
     Ok(())
 }

@@ -266,7 +266,12 @@ fn sort_words(words: &[String]) -> anyhow::Result<Words> {
 }
 
 /// The `<primitive>` that the words describe.
-pub(crate) fn primitive(id: &str, agent: &str, words: &[String], disabled: bool) -> anyhow::Result<Doc> {
+pub(crate) fn primitive(
+    id: &str,
+    agent: &str,
+    words: &[String],
+    disabled: bool,
+) -> anyhow::Result<Doc> {
     let mut words = sort_words(words)?;
     let mut doc = Doc::new("primitive");
     let root = doc.root_id();
@@ -347,7 +352,10 @@ fn wrap(session: &mut Session, id: &str, pairs: &[String], promotable: bool) -> 
     let cib = session.cib()?;
     let inner = find(&cib, id)?;
     if inner.parent().is_some_and(|p| p.name() != "resources") {
-        bail!("{id} is part of {} already", inner.parent().and_then(|p| p.attr("id")).unwrap_or("something"));
+        bail!(
+            "{id} is part of {} already",
+            inner.parent().and_then(|p| p.attr("id")).unwrap_or("something")
+        );
     }
     replace_by(session, &[id], &wrapped(inner, pairs, promotable)?)
 }
@@ -383,7 +391,8 @@ fn delete(session: &mut Session, id: &str) -> anyhow::Result<()> {
     let gone = top.descendants().filter(|n| KINDS.contains(&n.name()));
     for id in gone.filter_map(|n| n.attr("id")) {
         let id = quoted(id)?;
-        let by = ["rsc", "with-rsc", "first", "then"].map(|name| format!("@{name}={id}")).join(" or ");
+        let by =
+            ["rsc", "with-rsc", "first", "then"].map(|name| format!("@{name}={id}")).join(" or ");
         operations.push(Operation::DeleteAll {
             xpath: format!("/cib/configuration/constraints/*[{by}]"),
         });

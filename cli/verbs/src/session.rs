@@ -35,7 +35,8 @@ impl Session {
 
     /// The whole CIB.
     pub(crate) fn cib(&mut self) -> anyhow::Result<Doc> {
-        let operation = Operation::Query { target: Target::Whole, no_children: false };
+        let operation =
+            Operation::Query { target: Target::Whole, no_children: false, paths: false };
         match self.ask(Request::Cib { operation, force: false })? {
             Response::Cib(Some(xml)) => Doc::parse(&xml).context("the CIB cannot be read"),
             other => bail!("an unexpected answer: {other:?}"),
@@ -133,7 +134,5 @@ pub(crate) fn quoted(text: &str) -> anyhow::Result<String> {
 /// The name-value pairs of all blocks called `block` under `parent`.
 pub(crate) fn pairs_of(parent: Node<'_>, block: &str) -> Vec<(String, String)> {
     let pairs = parent.children_named(block).flat_map(|b| b.children_named("nvpair"));
-    pairs
-        .filter_map(|p| Some((p.attr("name")?.to_owned(), p.attr("value")?.to_owned())))
-        .collect()
+    pairs.filter_map(|p| Some((p.attr("name")?.to_owned(), p.attr("value")?.to_owned()))).collect()
 }

@@ -132,7 +132,10 @@ fn history(session: &mut Session) -> anyhow::Result<()> {
     print_list(session.json, &entries, |e| {
         let device = e.device.as_deref().unwrap_or("no device");
         let why = e.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
-        format!("{} {} of {} by {device} for {}: {}{why}", e.at, e.action, e.target, e.client, e.state)
+        format!(
+            "{} {} of {} by {device} for {}: {}{why}",
+            e.at, e.action, e.target, e.client, e.state
+        )
     });
     Ok(())
 }

@@ -192,6 +192,11 @@ pub enum EventKind {
         /// Whether this partition may act.
         quorate: bool,
     },
+    /// Members are being looked for: until the next membership nothing is delivered.
+    Gathering {
+        /// Why.
+        reason: String,
+    },
     /// The CIB has changed.
     CibChanged,
     /// An agent's result.

@@ -150,6 +150,14 @@ impl Controller {
     }
 
     fn view_changed(&mut self, now: Instant, view: View) {
+        if view.id == self.view.id && view.members == self.view.members {
+            // Only the verdict on quorum has changed.
+            self.view = view;
+            if self.dc.is_some() && self.dc_node == Some(self.setup.local) {
+                self.joined(now);
+            }
+            return;
+        }
         self.was_quorate = self.view.quorate;
         let lost: Vec<NodeId> =
             self.view.members.iter().filter(|m| !view.members.contains(m)).copied().collect();

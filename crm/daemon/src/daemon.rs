@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::agents::Agents;
 use crate::files::CibFiles;
-use crate::ring::Ring;
+use crate::ring::{Ring, RingEvent};
 use crate::{Options, fence, ipc};
 
 /// Inputs that are taken before the timers get their turn again.
@@ -28,6 +28,8 @@ const EXIT_FATAL: i32 = 100;
 pub(crate) enum Incoming {
     /// For the node's machines.
     Node(Input),
+    /// From the ring.
+    Ring(RingEvent),
     /// From a tool.
     Asked(ipc::Asked),
     /// A CIB could not be written.
@@ -108,9 +110,9 @@ impl Daemon {
         ipc::listen(&options.run_dir.join("systole.sock"), asked_sender)?;
         info!("node {} of cluster '{}' starts", node.name(), prepared.cluster);
         let to_loop = sender.clone();
-        let ring = prepared.start(move |input| {
+        let ring = prepared.start(move |event| {
             // The loop is gone only when the process ends.
-            let _ = to_loop.send(Incoming::Node(input));
+            let _ = to_loop.send(Incoming::Ring(event));
         })?;
         Ok(Daemon {
             node,
@@ -165,6 +167,12 @@ impl Daemon {
     fn take(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Node(input) => self.input(input),
+            Incoming::Ring(RingEvent::Node(input)) => self.input(input),
+            Incoming::Ring(RingEvent::Ready) => self.ring.flush(),
+            Incoming::Ring(RingEvent::Gathering(reason)) => {
+                info!("looking for the members: {reason}");
+                self.publish(EventKind::Gathering { reason });
+            }
             Incoming::Asked(asked) => self.asked(asked),
             Incoming::DiskFailed(reason) => {
                 error!("the CIB cannot be written: {reason}; the change is not acknowledged");
@@ -180,17 +188,18 @@ impl Daemon {
 
     fn asked(&mut self, asked: ipc::Asked) {
         let ipc::Asked { who, request, answer } = asked;
-        let reply = |response| {
+        let to = answer.clone();
+        let reply = move |response| {
             // A tool that has hung up does not want its answer.
-            let _ = answer.try_send(response);
+            let _ = to.try_send(response);
         };
         match request {
             Request::Subscribe => {
                 reply(Response::Done);
                 self.subscribers.push(answer);
             }
-            Request::Membership => reply(self.ring.membership()),
-            Request::Cmap { prefix } => reply(self.ring.cmap(&prefix)),
+            Request::Membership => self.ring.membership(answer),
+            Request::Cmap { prefix } => self.ring.cmap(prefix, answer),
             Request::ExpectVotes(votes) if who.user == "root" => {
                 reply(self.ring.expect_votes(votes));
             }

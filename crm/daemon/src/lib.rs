@@ -8,7 +8,9 @@ mod daemon;
 mod fence;
 mod files;
 mod ipc;
+mod plan;
 mod process;
+mod ring;
 mod systemd;
 
 use std::path::PathBuf;
@@ -39,4 +41,18 @@ impl Default for Options {
             node: None,
         }
     }
+}
+
+/// Sends the log to standard error, where systemd (or whoever started the daemon) takes it;
+/// `SYSTOLE_LOG` sets the filter, as `debug` or `crm_daemon=debug`.
+pub fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SYSTOLE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A second subscriber is refused; the first one then goes on.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .try_init();
 }

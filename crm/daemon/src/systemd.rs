@@ -4,14 +4,13 @@
 
 use crm_executor::{Operation, Outcome, Status, code};
 use tokio::sync::oneshot;
-use zbus::zvariant::OwnedObjectPath;
+use zbus::OwnedObjectPath;
 use zbus::{Connection, proxy};
 
 #[proxy(
     interface = "org.freedesktop.systemd1.Manager",
     default_service = "org.freedesktop.systemd1",
-    default_path = "/org/freedesktop/systemd1",
-    gen_blocking = false
+    default_path = "/org/freedesktop/systemd1"
 )]
 trait Manager {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -28,11 +27,7 @@ trait Manager {
     ) -> zbus::Result<()>;
 }
 
-#[proxy(
-    interface = "org.freedesktop.systemd1.Unit",
-    default_service = "org.freedesktop.systemd1",
-    gen_blocking = false
-)]
+#[proxy(interface = "org.freedesktop.systemd1.Unit", default_service = "org.freedesktop.systemd1")]
 trait Unit {
     #[zbus(property(emits_changed_signal = "false"))]
     fn active_state(&self) -> zbus::Result<String>;
@@ -93,7 +88,7 @@ async fn unit_proxy<'a>(
     unit: &str,
 ) -> zbus::Result<UnitProxy<'a>> {
     let path = manager.load_unit(unit).await?;
-    UnitProxy::builder(bus).path(path)?.build().await
+    UnitProxy::builder(bus).path(path).build().await
 }
 
 /// Queues a job and waits until systemd says that it is done.

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crm_api::{PROTOCOL, Request, Response, exit};
@@ -103,8 +103,15 @@ impl Client {
     /// # Errors
     /// If nobody listens.
     pub fn connect() -> Result<Client, Error> {
-        let path = socket_path();
-        match UnixStream::connect(&path) {
+        Client::connect_to(&socket_path())
+    }
+
+    /// Connects to the daemon that listens at `path`.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub fn connect_to(path: &Path) -> Result<Client, Error> {
+        match UnixStream::connect(path) {
             Ok(stream) => Ok(Client { stream }),
             Err(source) => Err(Error::Connect { path: path.display().to_string(), source }),
         }

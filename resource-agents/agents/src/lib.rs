@@ -15,6 +15,7 @@ mod container;
 mod dummy;
 mod metadata;
 mod ocf;
+mod process;
 mod statefile;
 mod stateful;
 mod vip;
@@ -42,6 +43,7 @@ const AGENTS: &[Agent] = &[
     Agent { metadata: &vip::METADATA, act: vip::act },
     Agent { metadata: &container::METADATA, act: container::act },
     Agent { metadata: &dummy::METADATA, act: dummy::act },
+    Agent { metadata: &process::METADATA, act: process::act },
     Agent { metadata: &stateful::METADATA, act: stateful::act },
 ];
 

@@ -1,0 +1,551 @@
+//! `systole demo`: a real three-node cluster on this machine, and a failover to watch.
+//!
+//! Every node is a host of its own (namespaces) with a BMC of its own, and runs the real daemon;
+//! nothing but this program is needed, and not even root.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use cli_hosts::{BmcSettings, Config, HostConfig, Hosts};
+use crm_api::{Event, EventKind, Request, Response};
+use crm_ipc::Client;
+use fence_agents_ipmi::{CipherSuite, Secret};
+
+const NODES: [&str; 3] = ["alpha", "beta", "gamma"];
+const CLIENT: &str = "client";
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
+const PORT: u16 = 80;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// End after the failover instead of waiting for Ctrl-C
+    #[arg(long)]
+    once: bool,
+    /// Folder for the hosts' disks and logs
+    #[arg(long)]
+    work: Option<PathBuf>,
+    /// Be the demo's web service (used by the demo itself)
+    #[arg(long, hide = true)]
+    serve: Option<u16>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(port) = args.serve {
+        return serve(port);
+    }
+    cli_hosts::become_root()?;
+    let stop = watch_for_interrupt()?;
+    let work = args.work.clone().unwrap_or_else(|| {
+        // SAFETY-free way to a folder that is this user's own.
+        std::env::temp_dir().join(format!("systole-demo-{}", std::process::id()))
+    });
+    let result = Demo::new(&work).and_then(|demo| demo.play(args, &stop));
+    if args.work.is_none() {
+        // The hosts are gone by now; what they wrote is of no further use.
+        let _ = fs::remove_dir_all(&work);
+    }
+    result
+}
+
+/// The web service behind the VIP: says which host answers.
+fn serve(port: u16) -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let name = name.to_string_lossy();
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        let mut request = [0; 1024];
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+        let _ = stream.read(&mut request);
+        let length = name.len() + 1;
+        let _ = write!(
+            stream,
+            "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{name}\n"
+        );
+    }
+    Ok(())
+}
+
+fn watch_for_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    use nix::sys::signal::{SigSet, Signal};
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("cannot catch signals")?;
+    let flag = Arc::clone(&stop);
+    thread::spawn(move || {
+        while signals.wait().is_ok() {
+            flag.store(true, Ordering::Release);
+        }
+    });
+    Ok(stop)
+}
+
+struct Demo {
+    hosts: Hosts,
+    exe: PathBuf,
+    stop: Arc<AtomicBool>,
+}
+
+/// What the client sees and the cluster tells, with wall-clock milliseconds.
+enum Seen {
+    Answer { at_ms: u64, by: String },
+    Event(Event),
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn say(text: &str) {
+    println!("{text}");
+    let _ = std::io::stdout().flush();
+}
+
+impl Demo {
+    fn new(work: &Path) -> anyhow::Result<Demo> {
+        let exe = std::env::current_exe().context("cannot find this program")?;
+        fs::create_dir_all(work.join("bin"))
+            .with_context(|| format!("cannot make {}", work.display()))?;
+        write_configuration(work)?;
+        link_tools(work, &exe)?;
+        let mut hosts: Vec<HostConfig> = NODES.iter().map(|n| node(n, work, &exe)).collect();
+        hosts.push(HostConfig { has_bmc: false, ..HostConfig::new(CLIENT, &[]) });
+        let hosts = Hosts::new(Config {
+            work: work.to_owned(),
+            hosts,
+            bmc: Some(BmcSettings {
+                user: "admin".to_owned(),
+                password: Secret::new(*b"demo-password"),
+                suites: vec![CipherSuite::Suite17],
+            }),
+        })?;
+        Ok(Demo { hosts, exe, stop: Arc::new(AtomicBool::new(false)) })
+    }
+
+    fn play(mut self, args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+        self.stop = Arc::clone(stop);
+        let begun = Instant::now();
+        say("Starting three hosts, each with its own BMC, and a client …");
+        self.hosts.power_on_all()?;
+        self.wait("the cluster to form", |demo| {
+            demo.client_of(NODES[0]).is_ok_and(|mut c| {
+                matches!(c.ask(&Request::Info), Ok(Response::Info(info))
+                    if info.dc.is_some() && info.nodes.iter().all(|n| n.2))
+            })
+        })?;
+        self.configure()?;
+        let (sender, seen) = mpsc::channel();
+        let probe = self.probe(sender.clone())?;
+        self.wait_for_answer(&seen, None)?;
+        let up = begun.elapsed();
+        say(&format!(
+            "\nThe VIP {VIP} answers {:.2} s after the hosts were powered on.\n",
+            up.as_secs_f64()
+        ));
+        self.show_status(NODES[0])?;
+        self.fail_over(&sender, &seen)?;
+        probe.store(true, Ordering::Release);
+        if !args.once {
+            self.linger()?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self, what: &str, mut ready: impl FnMut(&Demo) -> bool) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !ready(self) {
+            self.check_stop()?;
+            if begun.elapsed() > PATIENCE {
+                bail!(
+                    "waited {} s for {what} in vain; see the logs in {}",
+                    PATIENCE.as_secs(),
+                    self.hosts.folder(NODES[0])?.display()
+                );
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn check_stop(&self) -> anyhow::Result<()> {
+        if self.stop.load(Ordering::Acquire) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// The folder of a node's socket, as seen from outside of the host.
+    fn run_dir(&self, node: &str) -> anyhow::Result<PathBuf> {
+        let processes = self.hosts.processes(node)?;
+        let (pid, _) = processes.first().with_context(|| format!("nothing runs on {node}"))?;
+        Ok(PathBuf::from(format!("/proc/{pid}/root/run/systole")))
+    }
+
+    fn client_of(&self, node: &str) -> anyhow::Result<Client> {
+        Ok(Client::connect_to(&self.run_dir(node)?.join("systole.sock"))?)
+    }
+
+    /// Runs a `systole` command on a node, showing it.
+    fn command(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
+        let exe = self.exe.to_string_lossy().into_owned();
+        let mut command = vec![exe.as_str()];
+        command.extend(words);
+        let output = self.hosts.exec(node, &command, PATIENCE)?;
+        if !output.success() {
+            bail!("'systole {}' failed: {}", words.join(" "), output.stderr.trim());
+        }
+        Ok(output.stdout)
+    }
+
+    fn configure(&self) -> anyhow::Result<()> {
+        say("Configuring it, as an operator would:");
+        let serve = format!("command={} demo --serve {PORT}", self.exe.display());
+        let ip = format!("ip={VIP}");
+        let mut commands: Vec<Vec<String>> = Vec::new();
+        let mut add =
+            |words: &[&str]| commands.push(words.iter().map(|w| (*w).to_owned()).collect());
+        for name in NODES {
+            let bmc = format!("ip={}", self.hosts.bmc_address(name)?);
+            let hosts = format!("pcmk_host_list={name}");
+            let id = format!("fence-{name}");
+            let password = "password=demo-password";
+            add(&[
+                "stonith",
+                "create",
+                &id,
+                "fence_systole_ipmi",
+                &bmc,
+                "username=admin",
+                password,
+                "lanplus=1",
+                "cipher=17",
+                &hosts,
+                "op",
+                "monitor",
+                "interval=30s",
+            ]);
+        }
+        add(&[
+            "resource",
+            "create",
+            "vip",
+            "ocf:systole:vip",
+            &ip,
+            "cidr_netmask=24",
+            "op",
+            "monitor",
+            "interval=2s",
+            "--group",
+            "web",
+        ]);
+        add(&[
+            "resource",
+            "create",
+            "server",
+            "ocf:systole:process",
+            &serve,
+            "op",
+            "monitor",
+            "interval=2s",
+            "--group",
+            "web",
+        ]);
+        for words in &commands {
+            let shown: Vec<String> = words
+                .iter()
+                .map(|w| {
+                    if w.starts_with("password=") {
+                        "password=…".to_owned()
+                    } else if w.contains(' ') {
+                        format!("'{w}'")
+                    } else {
+                        w.clone()
+                    }
+                })
+                .collect();
+            say(&format!("  systole {}", shown.join(" ")));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            self.command(NODES[0], &words)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the VIP from the client host every few milliseconds; ends when the flag is set.
+    fn probe(&self, sender: mpsc::Sender<Seen>) -> anyhow::Result<Arc<AtomicBool>> {
+        let end = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&end);
+        let network = self.hosts.network(CLIENT)?;
+        thread::spawn(move || {
+            let _ = network.run(|| {
+                while !stop.load(Ordering::Acquire) {
+                    if let Some(by) = ask_vip()
+                        && sender.send(Seen::Answer { at_ms: now_ms(), by }).is_err()
+                    {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        });
+        Ok(end)
+    }
+
+    /// Waits until the VIP answers, from another host than `not`; who answers, and when.
+    fn wait_for_answer(
+        &self,
+        seen: &mpsc::Receiver<Seen>,
+        not: Option<&str>,
+    ) -> anyhow::Result<(u64, String)> {
+        let begun = Instant::now();
+        loop {
+            self.check_stop()?;
+            match seen.recv_timeout(Duration::from_millis(100)) {
+                Ok(Seen::Answer { at_ms, by }) if Some(by.as_str()) != not => {
+                    return Ok((at_ms, by));
+                }
+                _ if begun.elapsed() > PATIENCE => {
+                    self.show_status(NODES[2])?;
+                    bail!("the VIP did not answer within {} s", PATIENCE.as_secs());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn show_status(&self, node: &str) -> anyhow::Result<()> {
+        let status = self.command(node, &["status"])?;
+        say(&format!("$ systole status\n{status}"));
+        Ok(())
+    }
+
+    fn fail_over(
+        &self,
+        sender: &mpsc::Sender<Seen>,
+        seen: &mpsc::Receiver<Seen>,
+    ) -> anyhow::Result<()> {
+        while seen.try_recv().is_ok() {}
+        let (_, holder) = self.wait_for_answer(seen, None)?;
+        let survivor = NODES.into_iter().find(|n| *n != holder).context("there are three nodes")?;
+        let mut client = self.client_of(survivor)?;
+        client.ask(&Request::Subscribe)?;
+        let events = sender.clone();
+        thread::spawn(move || {
+            while let Ok(response) = client.next() {
+                if let Response::Event(event) = response
+                    && events.send(Seen::Event(event)).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        say(&format!("Now the power of {holder}, which holds the VIP, is cut.\n"));
+        let cut_ms = now_ms();
+        self.hosts.power_off(&holder)?;
+        let mut steps = Steps::new(cut_ms, &holder);
+        let begun = Instant::now();
+        while !steps.complete() {
+            self.check_stop()?;
+            if begun.elapsed() > PATIENCE {
+                self.show_status(survivor)?;
+                bail!("the VIP did not come back within {} s", PATIENCE.as_secs());
+            }
+            if let Ok(seen) = seen.recv_timeout(Duration::from_millis(100)) {
+                steps.note(&seen);
+            }
+        }
+        steps.print();
+        say("");
+        self.wait(&format!("{holder} to be back"), |demo| {
+            demo.client_of(survivor).is_ok_and(|mut c| {
+                matches!(c.ask(&Request::Info), Ok(Response::Info(info))
+                    if info.nodes.iter().all(|n| n.2))
+            })
+        })?;
+        let back = (now_ms() - cut_ms) as f64 / 1000.0;
+        say(&format!(
+            "{holder} was switched on again by its BMC and is a member since {back:.2} s.\n"
+        ));
+        // What runs there is probed before the node counts as ready.
+        thread::sleep(Duration::from_millis(500));
+        self.show_status(survivor)
+    }
+
+    fn linger(&self) -> anyhow::Result<()> {
+        say("The cluster stays up until Ctrl-C. Things to try in another terminal:");
+        let exe = self.exe.display();
+        for (node, words) in [
+            (NODES[0], "status --watch"),
+            (NODES[0], "cluster status"),
+            (NODES[0], "stonith history"),
+            (NODES[0], "node standby beta"),
+            (NODES[1], "crm_mon -1"),
+        ] {
+            let dir = self.run_dir(node)?;
+            say(&format!("  SYSTOLE_RUN_DIR={} {exe} {words}", dir.display()));
+        }
+        say(&format!("Logs: {}", self.hosts.folder(NODES[0])?.join("console.log").display()));
+        while !self.stop.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(100));
+        }
+        say("\nCleaning up.");
+        Ok(())
+    }
+}
+
+fn ask_vip() -> Option<String> {
+    let address = SocketAddr::from((VIP, PORT));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_millis(50))).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some(body.trim().to_owned()).filter(|b| !b.is_empty())
+}
+
+/// The moments of a failover, milliseconds after the power cut.
+struct Steps {
+    cut_ms: u64,
+    lost: String,
+    suspected: Option<u64>,
+    membership: Option<u64>,
+    fenced: Option<u64>,
+    started: Option<u64>,
+    answers: Option<(u64, String)>,
+}
+
+impl Steps {
+    fn new(cut_ms: u64, lost: &str) -> Steps {
+        Steps {
+            cut_ms,
+            lost: lost.to_owned(),
+            suspected: None,
+            membership: None,
+            fenced: None,
+            started: None,
+            answers: None,
+        }
+    }
+
+    fn note(&mut self, seen: &Seen) {
+        let event = match seen {
+            Seen::Answer { at_ms, by } => {
+                if *by != self.lost && self.answers.is_none() {
+                    self.answers = Some((at_ms.saturating_sub(self.cut_ms), by.clone()));
+                }
+                return;
+            }
+            Seen::Event(event) => event,
+        };
+        let at = event.at_ms.saturating_sub(self.cut_ms);
+        let slot = match &event.kind {
+            EventKind::Gathering { .. } => &mut self.suspected,
+            EventKind::Membership { lost, .. } if lost.contains(&self.lost) => &mut self.membership,
+            EventKind::FencingEnded { target, error: None, .. } if *target == self.lost => {
+                &mut self.fenced
+            }
+            EventKind::Operation { resource, action, code: 0, .. }
+                if action == "start" && resource == "server" =>
+            {
+                &mut self.started
+            }
+            _ => return,
+        };
+        slot.get_or_insert(at);
+    }
+
+    fn complete(&self) -> bool {
+        self.answers.is_some() && self.fenced.is_some() && self.started.is_some()
+    }
+
+    fn print(&self) {
+        let line = |what: &str, at: Option<u64>| match at {
+            Some(ms) => say(&format!("  {:>6.3} s  {what}", ms as f64 / 1000.0)),
+            None => say(&format!("       –    {what}")),
+        };
+        line(&format!("power of {} cut", self.lost), Some(0));
+        line("loss detected", self.suspected);
+        line("new membership formed", self.membership);
+        line("fence confirmed by the BMC", self.fenced);
+        line("resources started elsewhere", self.started);
+        let by = self.answers.as_ref().map_or("nobody", |a| a.1.as_str());
+        line(&format!("VIP answers again, from {by}"), self.answers.as_ref().map(|a| a.0));
+    }
+}
+
+fn node(name: &str, work: &Path, exe: &Path) -> HostConfig {
+    let exe = exe.to_string_lossy();
+    let config = work.join("corosync.conf");
+    let state = work.join(name).join("state");
+    let command = [
+        &exe,
+        "daemon",
+        "--config",
+        &config.to_string_lossy(),
+        "--state-dir",
+        &state.to_string_lossy(),
+        "--node",
+        name,
+    ];
+    let mut host = HostConfig::new(name, &command);
+    let bin = work.join("bin");
+    for (key, value) in &mut host.env {
+        if key == "PATH" {
+            let mut path = bin.clone().into_os_string();
+            path.push(":");
+            path.push(&*value);
+            *value = path;
+        }
+    }
+    host.env.push(("HA_SBIN_DIR".into(), bin.into_os_string()));
+    host
+}
+
+fn write_configuration(work: &Path) -> anyhow::Result<()> {
+    let mut nodes = String::new();
+    for (n, name) in (1..).zip(NODES) {
+        nodes.push_str(&format!(
+            "    node {{\n        nodeid: {n}\n        name: {name}\n        ring0_addr: 10.77.0.{n}\n    }}\n"
+        ));
+    }
+    let key = work.join("authkey");
+    let text = format!(
+        "totem {{\n    version: 2\n    cluster_name: demo\n    transport: knet\n    keyfile: {}\n}}\n\
+         nodelist {{\n{nodes}}}\nquorum {{\n    provider: corosync_votequorum\n}}\n",
+        key.display()
+    );
+    fs::write(work.join("corosync.conf"), text).context("cannot write corosync.conf")?;
+    match fs::remove_file(&key) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut secret = [0; 256];
+    fs::File::open("/dev/urandom")?.read_exact(&mut secret).context("no randomness")?;
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o400).open(&key)?;
+    Ok(file.write_all(&secret)?)
+}
+
+/// The compatible tools under their own names, for agents.
+fn link_tools(work: &Path, exe: &Path) -> anyhow::Result<()> {
+    for name in cli_tools::TOOLS {
+        match symlink(exe, work.join("bin").join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("cannot link {name}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
