@@ -19,6 +19,11 @@ fn main() -> ExitCode {
         return exit(status);
     }
     if let Some((first, rest)) = words.split_first() {
+        if first == "--tool-names" {
+            cli_tools::TOOLS.iter().for_each(|name| println!("{name}"));
+            fence_agents_ipmi::NAMES.iter().for_each(|name| println!("{name}"));
+            return exit(0);
+        }
         if first == "agent" {
             let name = rest.first().map_or("", String::as_str);
             return exit(resource_agents_agents::run(name, rest.get(1..).unwrap_or_default()));
