@@ -93,7 +93,7 @@ pub fn apply(doc: &mut Doc, op: &Operation, cx: &Context<'_>) -> Run<Applied> {
     }
     let before = needs_copy(op).then(|| doc.clone());
     doc.begin();
-    match change(doc, op, cx, old) {
+    match change(doc, before.as_ref(), op, cx, old) {
         Ok(change) => {
             let journal = doc.commit();
             let patch = match &before {
@@ -137,7 +137,13 @@ fn needs_copy(op: &Operation) -> bool {
 
 /// The change with all that follows from it: `None` for no change, else whether it is one of the
 /// configuration.
-fn change(doc: &mut Doc, op: &Operation, cx: &Context<'_>, old: Version) -> Run<Option<bool>> {
+fn change(
+    doc: &mut Doc,
+    before: Option<&Doc>,
+    op: &Operation,
+    cx: &Context<'_>,
+    old: Version,
+) -> Run<Option<bool>> {
     let guard = acl::guard(doc, cx.who);
     perform(doc, op)?;
     if let Some(guard) = guard {
@@ -149,7 +155,12 @@ fn change(doc: &mut Doc, op: &Operation, cx: &Context<'_>, old: Version) -> Run<
     if cx.check_features {
         check_features(doc)?;
     }
-    let Some(config_changed) = patch::pending_change(doc) else { return Ok(None) };
+    let pending = match before {
+        Some(before) => patch::make(before, doc, Positions::Count)
+            .map(|p| patch::touches(&p, "/cib/configuration")),
+        None => patch::pending_change(doc),
+    };
+    let Some(config_changed) = pending else { return Ok(None) };
     let given = Version::of(doc);
     if given.config() < old.config() {
         let detail = format!("version {given} is older than {old}");
