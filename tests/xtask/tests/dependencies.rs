@@ -1,0 +1,166 @@
+//! The dependency rule of `ARCHITECTURE.md`, over `cargo metadata`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crates without clock, socket, file, environment or randomness of their own.
+const PURE: [&str; 15] = [
+    "cib-model",
+    "cib-schema",
+    "cib-store",
+    "cib-xml",
+    "crm-api",
+    "crm-attributes",
+    "crm-controller",
+    "crm-executor",
+    "crm-fencer",
+    "crm-graph",
+    "crm-node",
+    "crm-scheduler",
+    "membership-base",
+    "membership-quorum",
+    "membership-totem",
+];
+
+/// What pure crates may use from outside: data and computation, nothing that touches the world.
+const DATA: [&str; 14] = [
+    "fixedbitset",
+    "jiff",
+    "md-5",
+    "memchr",
+    "postcard",
+    "quick-xml",
+    "regex",
+    "ring",
+    "rustc-hash",
+    "serde",
+    "serde_json",
+    "smallvec",
+    "thiserror",
+    "zeroize",
+];
+
+const DRIVERS: [&str; 2] = ["crm-daemon", "membership-transport"];
+
+/// Normal dependencies of each crate of the workspace.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo can be run");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().expect("there are packages");
+    let text = |v: &Value| v.as_str().expect("a name").to_owned();
+    packages
+        .iter()
+        .map(|p| {
+            let normal = p["dependencies"].as_array().expect("a list");
+            let normal = normal.iter().filter(|d| d["kind"].is_null());
+            (text(&p["name"]), normal.map(|d| text(&d["name"])).collect())
+        })
+        .collect()
+}
+
+fn check(rule: &str, allowed: impl Fn(&str, &str) -> bool) {
+    for (name, uses) in dependencies() {
+        for used in uses {
+            assert!(allowed(&name, &used), "{rule}: {name} must not depend on {used}");
+        }
+    }
+}
+
+#[test]
+fn every_pure_crate_exists() {
+    let all = dependencies();
+    for name in PURE.iter().chain(&DRIVERS) {
+        assert!(all.contains_key(*name), "{name} is on the list and not in the workspace");
+    }
+}
+
+#[test]
+fn pure_crates_use_pure_crates_and_data_only() {
+    let others = ["membership-conf"];
+    check("rule 1", |name, used| {
+        !PURE.contains(&name)
+            || PURE.contains(&used)
+            || DATA.contains(&used)
+            || others.contains(&used)
+    });
+}
+
+#[test]
+fn membership_knows_nothing_of_cib_and_crm() {
+    check("rule 3", |name, used| {
+        !name.starts_with("membership-") || !(used.starts_with("cib-") || used.starts_with("crm-"))
+    });
+}
+
+#[test]
+fn the_cib_knows_nothing_of_the_crm() {
+    check("rule 2", |name, used| !name.starts_with("cib-") || !used.starts_with("crm-"));
+}
+
+#[test]
+fn the_controller_does_not_link_the_policy_engine() {
+    check("rule 4", |name, used| {
+        !matches!(name, "crm-controller" | "crm-node") || used != "crm-scheduler"
+    });
+}
+
+#[test]
+fn agents_and_tools_do_not_link_the_daemon() {
+    check("rule 6", |name, used| {
+        let outside = name.starts_with("cli-")
+            || name.starts_with("fence-agents-")
+            || name.starts_with("resource-agents-");
+        name == "cli-systole" || !outside || !DRIVERS.contains(&used)
+    });
+}
+
+#[test]
+fn the_simulator_links_no_driver() {
+    check("rule 7", |name, used| {
+        name != "tests-sim" || !(DRIVERS.contains(&used) || used == "tokio")
+    });
+}
+
+#[test]
+fn pure_crates_touch_nothing_of_the_world() {
+    const FORBIDDEN: [&str; 10] = [
+        "std::net::",
+        "std::fs",
+        "std::process",
+        "std::thread",
+        "std::env::",
+        "Instant::now",
+        "SystemTime",
+        "std::collections::HashMap",
+        "std::collections::HashSet",
+        "rand::",
+    ];
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for name in PURE {
+        let (house, room) = name.split_once('-').expect("a package is named by its path");
+        let mut folders = vec![root.join(house).join(room).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a crate has a source folder") {
+                let path = entry.expect("it can be listed").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).expect("sources are text");
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for line in code.lines().filter(|l| !l.trim_start().starts_with("//")) {
+                    for word in FORBIDDEN {
+                        assert!(!line.contains(word), "{}: {}", path.display(), line.trim());
+                    }
+                }
+            }
+        }
+    }
+}
