@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,12 +41,28 @@ impl Output {
     }
 }
 
-/// Starts a command in all namespaces of the host whose process 1 is `init`.
+/// Starts a command on the host whose process 1 is `init`, as a child of that process 1.
 pub(crate) fn spawn(
     init: i32,
     env: &[(OsString, OsString)],
     command: &[&OsStr],
+) -> Result<(), Error> {
+    let mut go_between = start(init, env, command, Stdio::null, true)?;
+    go_between.wait().context(|| "wait for a command to start".into())?;
+    Ok(())
+}
+
+/// Starts a command in all namespaces of the host whose process 1 is `init`.
+///
+/// A namespace only ends when its last process was waited for, and a child of ours is waited for
+/// by us alone. So a command that goes on unattended must not be one: it is `detached` by a second
+/// fork, after which the host's process 1 waits for it.
+pub(crate) fn start(
+    init: i32,
+    env: &[(OsString, OsString)],
+    command: &[&OsStr],
     stdio: fn() -> Stdio,
+    detached: bool,
 ) -> Result<Child, Error> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Error::Config("no command is given".into()));
@@ -69,7 +86,12 @@ pub(crate) fn spawn(
         for (file, flag) in &namespaces {
             setns(file.as_fd(), *flag).context(|| "enter the host's namespaces".into())?;
         }
-        Command::new(program)
+        let mut command = Command::new(program);
+        if detached {
+            // SAFETY: only makes system calls.
+            unsafe { command.pre_exec(detach) };
+        }
+        command
             .args(arguments)
             .env_clear()
             .envs(env.iter().map(|(name, value)| (name, value)))
@@ -80,6 +102,21 @@ pub(crate) fn spawn(
             .spawn()
             .context(|| format!("start {}", program.display()))
     })
+}
+
+/// Forks once more and ends the one in between.
+fn detach() -> io::Result<()> {
+    // SAFETY: between fork and exec, and only makes system calls.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: as above.
+            unsafe { libc::setsid() };
+            Ok(())
+        }
+        // SAFETY: ends this process at once.
+        _ => unsafe { libc::_exit(0) },
+    }
 }
 
 /// Collects a command's output until it ends or its time is up.

@@ -1,6 +1,6 @@
 //! All hosts together.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -260,25 +260,23 @@ impl Hosts {
         command: &[S],
         timeout: Duration,
     ) -> Result<Output, Error> {
-        exec::collect(self.start(name, command, Stdio::piped)?, timeout)
-    }
-
-    /// Starts a command on a host without waiting for it; its output is thrown away. It ends
-    /// with the host at the latest.
-    pub fn spawn<S: AsRef<OsStr>>(&self, name: &str, command: &[S]) -> Result<Child, Error> {
-        self.start(name, command, Stdio::null)
-    }
-
-    fn start<S: AsRef<OsStr>>(
-        &self,
-        name: &str,
-        command: &[S],
-        stdio: fn() -> Stdio,
-    ) -> Result<Child, Error> {
-        let init = self.init(name)?;
-        let env = lock(&self.inner.hosts[self.at(name)?]).config.env.clone();
+        let (init, env) = self.init_and_env(name)?;
         let command: Vec<&OsStr> = command.iter().map(AsRef::as_ref).collect();
-        exec::spawn(init, &env, &command, stdio)
+        exec::collect(exec::start(init, &env, &command, Stdio::piped, false)?, timeout)
+    }
+
+    /// Starts a command on a host without waiting for it; its output is thrown away. It is a
+    /// process of the host like any other: `signal` ends it, or the end of the host does.
+    pub fn spawn<S: AsRef<OsStr>>(&self, name: &str, command: &[S]) -> Result<(), Error> {
+        let (init, env) = self.init_and_env(name)?;
+        let command: Vec<&OsStr> = command.iter().map(AsRef::as_ref).collect();
+        exec::spawn(init, &env, &command)
+    }
+
+    fn init_and_env(&self, name: &str) -> Result<(i32, Vec<(OsString, OsString)>), Error> {
+        let host = lock(&self.inner.hosts[self.at(name)?]);
+        let init = host.init().ok_or_else(|| Error::Off(name.to_owned()))?;
+        Ok((init, host.config.env.clone()))
     }
 
     /// All processes of a host with their command lines, as this process numbers them.
