@@ -1,6 +1,7 @@
 //! The whole of a CIB.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use cib_xml::{Doc, Node};
 use rustc_hash::FxHashMap;
@@ -87,7 +88,7 @@ pub struct Model {
     /// Nodes that exist because a resource makes them, in order of appearance.
     pub resource_nodes: Vec<Str>,
     /// Resources in configuration order; connections of guest nodes are added at the end.
-    pub resources: Vec<ResourceDef>,
+    pub resources: Vec<Arc<ResourceDef>>,
     /// Names of templates.
     pub templates: Vec<Str>,
     /// Tags with what they name.
@@ -224,7 +225,7 @@ impl Model {
     }
 
     fn read_resources(&mut self, reader: &Reader<'_>) {
-        let mut guests: Vec<ResourceDef> = Vec::new();
+        let mut guests: Vec<Arc<ResourceDef>> = Vec::new();
         for node in reader.resources.into_iter().flat_map(Node::children) {
             if node.name() == "template" {
                 self.templates.extend(node.attr("id").map(Str::from));
@@ -236,17 +237,17 @@ impl Model {
             } else {
                 let holders: Vec<&ResourceDef> = match def.kind {
                     ResourceKind::Primitive => vec![&def],
-                    ResourceKind::Group => def.children.iter().collect(),
+                    ResourceKind::Group => def.children.iter().map(|c| &**c).collect(),
                     _ => Vec::new(),
                 };
                 let made: Vec<ResourceDef> =
                     holders.into_iter().filter_map(guest_connection).collect();
                 for guest in made {
                     self.add_resource_node(&guest.id);
-                    guests.push(guest);
+                    guests.push(Arc::new(guest));
                 }
             }
-            self.resources.push(def);
+            self.resources.push(Arc::new(def));
         }
         self.resources.append(&mut guests);
     }
@@ -259,7 +260,7 @@ impl Model {
 
     /// Resources made from template `id`, in configuration order.
     pub fn template_users(&self, id: &str) -> Vec<Str> {
-        fn walk(defs: &[ResourceDef], id: &str, into: &mut Vec<Str>) {
+        fn walk(defs: &[Arc<ResourceDef>], id: &str, into: &mut Vec<Str>) {
             for def in defs {
                 if def.template.as_deref() == Some(id) {
                     into.push(def.id.clone());

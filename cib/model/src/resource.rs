@@ -1,5 +1,7 @@
 //! Resource definitions: primitives, groups, clones, bundles, with templates applied.
 
+use std::sync::Arc;
+
 use cib_xml::Node;
 
 use crate::attrs::Str;
@@ -139,7 +141,7 @@ pub struct ResourceDef {
     /// The template that it is made from.
     pub template: Option<Str>,
     /// Members of a group; what a clone or bundle holds.
-    pub children: Vec<ResourceDef>,
+    pub children: Vec<Arc<ResourceDef>>,
     /// The container, network and storage of a bundle.
     pub bundle: Option<BundleDef>,
 }
@@ -289,7 +291,7 @@ impl ResourceDef {
     }
 
     fn read_content(&mut self, reader: &Reader<'_>, node: Node<'_>) -> Option<()> {
-        let below = |n: Node<'_>| ResourceDef::read(reader, n);
+        let below = |n: Node<'_>| ResourceDef::read(reader, n).map(Arc::new);
         match self.kind {
             ResourceKind::Primitive => {}
             ResourceKind::Group => {

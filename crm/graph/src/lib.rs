@@ -3,6 +3,8 @@
 //! A [`Transition`] is a set of [`Synapse`]s. A synapse fires its action once all of its inputs
 //! have completed. The two sides share only this crate: the controller never links the scheduler.
 
+mod xml;
+
 use serde::{Deserialize, Serialize};
 
 /// A whole plan, from one CIB at one time.
@@ -26,6 +28,9 @@ pub struct Transition {
     pub recheck_by: Option<i64>,
     /// The actions with what they wait for.
     pub synapses: Vec<Synapse>,
+    /// Actions that something waits for although they are not part of the plan: what waits for
+    /// them is not done in this transition. Their parameters are not given.
+    pub outside: Vec<Action>,
 }
 
 /// One action and the actions that have to complete before it.
@@ -78,6 +83,12 @@ pub struct Action {
     pub attributes: Vec<(String, String)>,
     /// Ids of the nodes that are lost by this action.
     pub downed: Vec<String>,
+    /// Parameters whose names are no XML names (they start with a digit).
+    pub params: Vec<(String, String)>,
+    /// Ids of remote nodes with whether they are now in maintenance, for `maintenance_nodes`.
+    pub maintenance: Vec<(String, bool)>,
+    /// When the resource was locked to this node, seconds since the epoch, if it is.
+    pub shutdown_lock: Option<i64>,
     /// Why the action is there, in words, for people.
     pub reason: Option<String>,
 }

@@ -1,6 +1,5 @@
 //! The action table, and which actions each kind of resource needs.
 
-mod bundle;
 mod changes;
 mod fencing;
 mod instances;
@@ -9,7 +8,26 @@ mod migration;
 mod notify;
 mod primitive;
 mod probes;
-mod promotable;
 mod recurring;
 mod remote;
 mod table;
+
+pub(crate) use changes::readable_interval;
+
+use crate::base::Ws;
+
+impl Ws {
+    /// Makes all actions of all resources.
+    pub(crate) fn schedule_resource_actions(&mut self) {
+        self.late_checks();
+        if self.config.probe_resources {
+            self.schedule_probes();
+        }
+        if self.config.stop_removed {
+            self.clear_removed_failures();
+        }
+        for rsc in self.top.clone() {
+            self.create_actions(rsc);
+        }
+    }
+}

@@ -1,1 +1,65 @@
 //! The policy engine: a pure function from a CIB and a time to a transition graph, with reasons.
+//!
+//! Planning goes one way: status (what is), constraints (what may be), assignment (where things
+//! go), actions (what that takes), ordering (in which sequence), graph (the plan as data). Each
+//! step adds to the tables of one working set.
+//!
+//! [`schedule`] does all of it; [`status`] stops after the first step and is what monitors show.
+//! Both are total: whatever is in a CIB, they answer.
+
+mod actions;
+mod assignment;
+mod base;
+mod constraints;
+mod graph;
+mod ordering;
+mod plan;
+mod reasons;
+mod status;
+mod view;
+
+use std::sync::Arc;
+
+use cib_model::{Model, Time};
+use cib_xml::Doc;
+
+pub use base::{ActionIx, NodeIx, RscIx};
+pub use plan::{Plan, Problem};
+pub use reasons::{Contribution, Reason, Reasons};
+pub use status::PlanFlags;
+pub use view::{FailedOperation, NodeClass, NodeView, ResourceState, ResourceView, Status};
+
+/// The feature set that plans are made for.
+pub const FEATURE_SET: &str = "3.20.5";
+
+/// Plans for a CIB, at a time.
+///
+/// `transition_id` becomes the number of the transition. The same arguments give the same plan,
+/// to the byte.
+pub fn schedule(cib: &Doc, now: Time, flags: PlanFlags, transition_id: u32) -> Plan {
+    let model = Arc::new(Model::from_doc(cib, now));
+    schedule_model(model, now, flags, transition_id)
+}
+
+/// As [`schedule`], for a CIB that was read already.
+pub fn schedule_model(model: Arc<Model>, now: Time, flags: PlanFlags, transition_id: u32) -> Plan {
+    let mut ws = base::Ws::new(model, now, flags);
+    ws.apply_node_health();
+    ws.unpack_constraints();
+    ws.apply_node_criteria();
+    ws.create_internal_constraints();
+    ws.handle_config_changes();
+    ws.assign_resources();
+    ws.schedule_resource_actions();
+    ws.order_remote_actions();
+    ws.schedule_fencing_and_shutdowns();
+    ws.apply_orderings();
+    let transition = ws.create_graph(transition_id);
+    Plan::new(transition, ws)
+}
+
+/// What a CIB says about the present, at a time.
+pub fn status(cib: &Doc, now: Time, flags: PlanFlags) -> Status {
+    let model = Arc::new(Model::from_doc(cib, now));
+    Status::new(base::Ws::new(model, now, flags))
+}

@@ -11,4 +11,7 @@ mod outcome;
 mod resources;
 mod setup;
 
-pub(crate) use setup::PlanFlags;
+pub(crate) use failcount::Count;
+pub(crate) use history::active_range;
+pub(crate) use outcome::History;
+pub use setup::PlanFlags;

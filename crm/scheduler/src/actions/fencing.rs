@@ -101,7 +101,12 @@ impl Ws {
     }
 
     /// Schedules unfencing of a node, or of all that a device may be used for.
-    pub(crate) fn trigger_unfencing(&mut self, rsc: Option<RscIx>, node: Option<NodeIx>, reason: &str) {
+    pub(crate) fn trigger_unfencing(
+        &mut self,
+        rsc: Option<RscIx>,
+        node: Option<NodeIx>,
+        reason: &str,
+    ) {
         if !self.config.unfencing || rsc.is_some_and(|r| !self[r].is(rf::FENCE_DEVICE)) {
             return;
         }
@@ -121,7 +126,13 @@ impl Ws {
     }
 
     /// An action of a resource that needs an unfenced node waits for that.
-    pub(crate) fn order_vs_unfencing(&mut self, rsc: RscIx, node: NodeIx, action: ActionIx, order: u32) {
+    pub(crate) fn order_vs_unfencing(
+        &mut self,
+        rsc: RscIx,
+        node: NodeIx,
+        action: ActionIx,
+        order: u32,
+    ) {
         let device = self[rsc].is(rf::FENCE_DEVICE) && self.config.unfencing;
         if !device && !self[rsc].is(rf::NEEDS_UNFENCING) {
             return;
@@ -129,7 +140,8 @@ impl Ws {
         let unfence = self.fence_op(node, Some("on"), true, None, false);
         self.order_actions(Some(unfence), Some(action), order);
         if !self.is_unfenced(node) {
-            let reason = format!("required by {} {}", self[rsc].id, self.names.text(self[action].task));
+            let reason =
+                format!("required by {} {}", self[rsc].id, self.names.text(self[action].task));
             self.trigger_unfencing(None, Some(node), &reason);
         }
     }
@@ -224,9 +236,7 @@ impl Ws {
             }
             let Some(rsc) = a.rsc else { continue };
             let r = &self[rsc];
-            if r.is(rf::MAINTENANCE)
-                || self[node].maintenance
-                || !r.any(rf::MANAGED | rf::BLOCKED)
+            if r.is(rf::MAINTENANCE) || self[node].maintenance || !r.any(rf::MANAGED | rf::BLOCKED)
             {
                 continue;
             }
@@ -321,8 +331,7 @@ impl Ws {
         let stops = self.actions_of(rsc, Some(target), task::STOP);
         let implicit = self[rsc].is(rf::NEEDS_FENCING) || self.is_guest(target);
         let bundled = self.is_bundled(rsc);
-        let parent_stop =
-            if implicit { self.first_action(top, task::STOP, None) } else { None };
+        let parent_stop = if implicit { self.first_action(top, task::STOP, None) } else { None };
         for stop in stops {
             self[stop].set(af::PSEUDO | af::RUNNABLE);
             if implicit {
@@ -340,7 +349,11 @@ impl Ws {
             if gone || self[rsc].is(rf::FAILED) {
                 self[demote].set(af::PSEUDO | af::RUNNABLE);
                 if implicit && !bundled {
-                    self.order_actions(Some(fencing), Some(demote), ar::GUEST_ALLOWED | ar::ORDERED);
+                    self.order_actions(
+                        Some(fencing),
+                        Some(demote),
+                        ar::GUEST_ALLOWED | ar::ORDERED,
+                    );
                 }
             }
         }

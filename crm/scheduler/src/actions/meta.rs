@@ -16,14 +16,11 @@ impl Ws {
     ) -> Option<usize> {
         let exact = |name: &str, interval: u32| {
             self[rsc].def.ops.iter().position(|op| {
-                (with_disabled || !op.disabled())
-                    && op.interval_ms == interval
-                    && &*op.name == name
+                (with_disabled || !op.disabled()) && op.interval_ms == interval && &*op.name == name
             })
         };
-        exact(name, interval).or_else(|| {
-            name.starts_with("migrate_").then(|| exact("migrate", 0)).flatten()
-        })
+        exact(name, interval)
+            .or_else(|| name.starts_with("migrate_").then(|| exact("migrate", 0)).flatten())
     }
 
     /// Parameters that are set for one operation.
@@ -72,9 +69,10 @@ impl Ws {
         }
         let is_probe = name == "monitor" && interval == 0;
         if is_probe && !meta.has("timeout") {
-            let recurring = def.ops.iter().filter(|o| {
-                &*o.name == "monitor" && o.interval_ms > 0 && !o.disabled()
-            });
+            let recurring = def
+                .ops
+                .iter()
+                .filter(|o| &*o.name == "monitor" && o.interval_ms > 0 && !o.disabled());
             // The first of the most frequent ones.
             let most_frequent = recurring.min_by_key(|o| o.interval_ms);
             if let Some(timeout) = most_frequent.and_then(|o| o.timeout.as_ref()) {
@@ -119,12 +117,19 @@ impl Ws {
     }
 
     /// Takes back failure policies that an operation cannot have.
-    fn validate_on_fail(&mut self, rsc: RscIx, name: &str, config: Option<usize>, meta: &mut Attrs) {
+    fn validate_on_fail(
+        &mut self,
+        rsc: RscIx,
+        name: &str,
+        config: Option<usize>,
+        meta: &mut Attrs,
+    ) {
         let value = meta.get("on-fail").map(str::to_ascii_lowercase);
         let promoted = |role: Option<&str>| role.and_then(Role::parse) == Some(Role::Promoted);
         match name {
             "stop" if matches!(value.as_deref(), Some("standby" | "demote" | "stop")) => {
-                let text = format!("Resetting 'on-fail' for {} stop action to default", self[rsc].id);
+                let text =
+                    format!("Resetting 'on-fail' for {} stop action to default", self[rsc].id);
                 self.error(text);
                 meta.remove("on-fail");
                 return;
@@ -183,7 +188,10 @@ impl Ws {
             Some("block") => Some(OnFail::Block),
             Some("fence") if fencing => Some(OnFail::Fence),
             Some("fence") => {
-                let text = format!("Resetting 'on-fail' for {name} of {} to 'stop' because 'fence' is not valid when fencing is disabled", self[rsc].id);
+                let text = format!(
+                    "Resetting 'on-fail' for {name} of {} to 'stop' because 'fence' is not valid when fencing is disabled",
+                    self[rsc].id
+                );
                 self.error(text);
                 Some(OnFail::Stop)
             }

@@ -2,7 +2,9 @@
 
 use cib_model::{Attrs, NoQuorumPolicy, Role};
 
-use crate::base::{Action, ActionIx, NodeIx, OnFail, Requires, RscIx, Sym, Variant, Ws, af, rf, task};
+use crate::base::{
+    Action, ActionIx, NodeIx, OnFail, Requires, RscIx, Sym, Variant, Ws, af, rf, task,
+};
 
 impl Ws {
     /// The action of a resource that is told by name and interval, made if there is none.
@@ -249,7 +251,12 @@ impl Ws {
     }
 
     /// As [`Ws::find_actions`] for what does not recur.
-    pub(crate) fn actions_of(&mut self, rsc: RscIx, node: Option<NodeIx>, name: Sym) -> Vec<ActionIx> {
+    pub(crate) fn actions_of(
+        &mut self,
+        rsc: RscIx,
+        node: Option<NodeIx>,
+        name: Sym,
+    ) -> Vec<ActionIx> {
         self.find_actions(rsc, name, 0, node)
     }
 
@@ -295,19 +302,39 @@ impl Ws {
         })
     }
 
-    pub(crate) fn start_action(&mut self, rsc: RscIx, node: Option<NodeIx>, optional: bool) -> ActionIx {
+    pub(crate) fn start_action(
+        &mut self,
+        rsc: RscIx,
+        node: Option<NodeIx>,
+        optional: bool,
+    ) -> ActionIx {
         self.rsc_action(rsc, task::START, 0, task::START, node, optional)
     }
 
-    pub(crate) fn stop_action(&mut self, rsc: RscIx, node: Option<NodeIx>, optional: bool) -> ActionIx {
+    pub(crate) fn stop_action(
+        &mut self,
+        rsc: RscIx,
+        node: Option<NodeIx>,
+        optional: bool,
+    ) -> ActionIx {
         self.rsc_action(rsc, task::STOP, 0, task::STOP, node, optional)
     }
 
-    pub(crate) fn promote_action(&mut self, rsc: RscIx, node: Option<NodeIx>, optional: bool) -> ActionIx {
+    pub(crate) fn promote_action(
+        &mut self,
+        rsc: RscIx,
+        node: Option<NodeIx>,
+        optional: bool,
+    ) -> ActionIx {
         self.rsc_action(rsc, task::PROMOTE, 0, task::PROMOTE, node, optional)
     }
 
-    pub(crate) fn demote_action(&mut self, rsc: RscIx, node: Option<NodeIx>, optional: bool) -> ActionIx {
+    pub(crate) fn demote_action(
+        &mut self,
+        rsc: RscIx,
+        node: Option<NodeIx>,
+        optional: bool,
+    ) -> ActionIx {
         self.rsc_action(rsc, task::DEMOTE, 0, task::DEMOTE, node, optional)
     }
 

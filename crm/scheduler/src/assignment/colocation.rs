@@ -2,7 +2,9 @@
 
 use cib_model::{INFINITY, Role, Str, add_scores};
 
-use crate::base::{ActionIx, NodeIx, RscIx, Table, Variant, Where, Ws, af, cf, insert_sorted, rf, task};
+use crate::base::{
+    ActionIx, NodeIx, RscIx, Table, Variant, Where, Ws, af, cf, insert_sorted, rf, task,
+};
 use crate::reasons::Reason;
 
 /// Which colocations are followed from a resource, and how.
@@ -205,7 +207,13 @@ impl Ws {
         if self[rsc].is(rf::REPLICA_CONTAINER) { self.inside(rsc).unwrap_or(rsc) } else { rsc }
     }
 
-    pub(crate) fn affects(&self, dependent: RscIx, primary: RscIx, coloc: usize, preview: bool) -> Affects {
+    pub(crate) fn affects(
+        &self,
+        dependent: RscIx,
+        primary: RscIx,
+        coloc: usize,
+        preview: bool,
+    ) -> Affects {
         let c = &self.colocs[coloc];
         if !preview && self[primary].is(rf::UNASSIGNED) {
             return Affects::Nothing;
@@ -302,16 +310,14 @@ impl Ws {
         let actor = if for_dependent { dependent } else { primary };
         match (self[actor].variant, for_dependent) {
             (Variant::Primitive, true) => self.apply_coloc(dependent, primary, coloc, false),
-            (Variant::Primitive, false) => {
-                match self.affects(dependent, primary, coloc, false) {
-                    Affects::Role => self.apply_to_priority(dependent, primary, coloc),
-                    Affects::Location => {
-                        self.apply_to_scores(dependent, primary, coloc);
-                        0
-                    }
-                    Affects::Nothing => 0,
+            (Variant::Primitive, false) => match self.affects(dependent, primary, coloc, false) {
+                Affects::Role => self.apply_to_priority(dependent, primary, coloc),
+                Affects::Location => {
+                    self.apply_to_scores(dependent, primary, coloc);
+                    0
                 }
-            }
+                Affects::Nothing => 0,
+            },
             (Variant::Group, true) => self.group_depends(dependent, primary, coloc),
             (Variant::Group, false) => self.depends_on_group(dependent, primary, coloc),
             (Variant::Clone, _) => self.depends_on_clone(dependent, primary, coloc),
@@ -336,11 +342,17 @@ impl Ws {
     }
 
     /// The best score of a resource on nodes with a value of an attribute.
-    fn best_matching(&mut self, coloc: Option<usize>, rsc: RscIx, attr: &str, value: Option<&str>) -> i32 {
+    fn best_matching(
+        &mut self,
+        coloc: Option<usize>,
+        rsc: RscIx,
+        attr: &str,
+        value: Option<&str>,
+    ) -> i32 {
         let mut borrowed = None;
-        let member_of = self[rsc].parent.filter(|p| {
-            self.is_group(*p) && self[*p].children.first() != Some(&rsc)
-        });
+        let member_of = self[rsc]
+            .parent
+            .filter(|p| self.is_group(*p) && self[*p].children.first() != Some(&rsc));
         if let (Some(coloc), Some(group)) = (coloc, member_of) {
             let c = &self.colocs[coloc];
             if c.dependent == rsc && c.flags & cf::EXPLICIT != 0 {

@@ -69,9 +69,8 @@ impl Ws {
             return priority;
         }
         let (ra, rb) = (self.colocated_row(a), self.colocated_row(b));
-        let score = |row: &Table, n: Option<NodeIx>| {
-            n.and_then(|n| row.score(n)).unwrap_or(-INFINITY)
-        };
+        let score =
+            |row: &Table, n: Option<NodeIx>| n.and_then(|n| row.score(n)).unwrap_or(-INFINITY);
         let here = |ws: &Ws, r: RscIx| {
             if ws[r].active.is_empty() { None } else { ws.current_node(r) }
         };
@@ -86,7 +85,14 @@ impl Ws {
     /// A resource's row with the wishes of what it depends on.
     fn colocated_row(&mut self, rsc: RscIx) -> Table {
         let mut row = None;
-        self.add_colocated_scores(rsc, None, &mut row, None, 1.0, super::colocation::select::THIS_WITH);
+        self.add_colocated_scores(
+            rsc,
+            None,
+            &mut row,
+            None,
+            1.0,
+            super::colocation::select::THIS_WITH,
+        );
         row.unwrap_or_default()
     }
 }

@@ -81,7 +81,9 @@ impl Names {
 
     /// The name as one of a plain action: names within notifications count as what is notified.
     pub(crate) fn ends_with(&self, sym: Sym, suffix: &str) -> bool {
-        self.list[sym.0 as usize].strip_suffix(suffix).is_some_and(|r| r.is_empty() || r.ends_with('_'))
+        self.list[sym.0 as usize]
+            .strip_suffix(suffix)
+            .is_some_and(|r| r.is_empty() || r.ends_with('_'))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The working set and the questions that all steps ask of it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use cib_model::{
     Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Time, add_scores,
@@ -8,10 +8,10 @@ use cib_model::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{
-    Action, ActionIx, Names, Node, NodeIx, NodeKind, RscIx, Rsc, Slot, Sym, Table, Variant, rf,
-};
 use super::table::Probe;
+use super::{
+    Action, ActionIx, Names, Node, NodeIx, NodeKind, Rsc, RscIx, Slot, Sym, Table, Variant, rf,
+};
 use crate::reasons::{Reason, Reasons};
 
 /// A relation between actions that are not looked up yet.
@@ -145,8 +145,8 @@ pub(crate) struct Config {
 }
 
 /// The working set.
-pub struct Ws {
-    pub(crate) model: Rc<Model>,
+pub(crate) struct Ws {
+    pub(crate) model: Arc<Model>,
     pub(crate) config: Config,
     pub(crate) names: Names,
     pub(crate) nodes: Vec<Node>,
@@ -171,6 +171,8 @@ pub struct Ws {
     pub(crate) dc: Option<NodeIx>,
     pub(crate) recheck_by: Option<i64>,
     pub(crate) scores: Vec<String>,
+    /// Messages for whoever asked for the plan.
+    pub(crate) notices: Vec<String>,
     pub(crate) problems: Vec<(bool, String)>,
     pub(crate) ninstances: u32,
     pub(crate) disabled: u32,
@@ -221,9 +223,8 @@ impl Ws {
     }
 
     pub(crate) fn find_node_any(&self, id: Option<&str>, name: Option<&str>) -> Option<NodeIx> {
-        let by_id = id.and_then(|id| {
-            self.node_order.iter().copied().find(|n| eq_ci(&self[*n].id, id))
-        });
+        let by_id =
+            id.and_then(|id| self.node_order.iter().copied().find(|n| eq_ci(&self[*n].id, id)));
         by_id.or_else(|| name.and_then(|name| self.find_node(name)))
     }
 
@@ -434,7 +435,11 @@ impl Ws {
         let r = &self[rsc];
         match r.variant {
             Variant::Primitive => {
-                if current { r.orig_role } else { r.next_role }
+                if current {
+                    r.orig_role
+                } else {
+                    r.next_role
+                }
             }
             Variant::Group | Variant::Clone => {
                 r.children.iter().map(|c| self.state(*c, current)).max().unwrap_or(Role::Unknown)
@@ -513,8 +518,7 @@ impl Ws {
         let mut owner = rsc;
         if self.is_bundle(rsc) {
             let containers = self[rsc].bundle.replicas.iter().map(|r| r.container);
-            let active: Vec<RscIx> =
-                containers.filter(|c| !self[*c].active.is_empty()).collect();
+            let active: Vec<RscIx> = containers.filter(|c| !self[*c].active.is_empty()).collect();
             match active[..] {
                 [] => return (None, 0, 0),
                 [one] => {
@@ -544,10 +548,7 @@ impl Ws {
                 if source == *node {
                     chosen = Some(*node);
                 }
-            } else if !r.is(rf::NEEDS_FENCING)
-                && clean(*node)
-                && chosen.is_none_or(|c| !clean(c))
-            {
+            } else if !r.is(rf::NEEDS_FENCING) && clean(*node) && chosen.is_none_or(|c| !clean(c)) {
                 chosen = Some(*node);
             }
             if chosen.is_none() {
@@ -594,8 +595,7 @@ impl Ws {
 
     fn node_score(&mut self, rsc: RscIx, node: NodeIx, score: i32, why: &Reason) {
         let default = matches!(why, Reason::SymmetricDefault);
-        if default
-            && (self[rsc].is(rf::EXCLUSIVE_PROBES) || self[node].base.probe == Probe::Never)
+        if default && (self[rsc].is(rf::EXCLUSIVE_PROBES) || self[node].base.probe == Probe::Never)
         {
             return;
         }

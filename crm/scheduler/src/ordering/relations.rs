@@ -41,7 +41,14 @@ impl Ws {
     }
 
     /// First `name1` of one resource, then `name2` of another.
-    pub(crate) fn order_rscs(&mut self, rsc1: RscIx, name1: Sym, rsc2: RscIx, name2: Sym, flags: u32) {
+    pub(crate) fn order_rscs(
+        &mut self,
+        rsc1: RscIx,
+        name1: Sym,
+        rsc2: RscIx,
+        name2: Sym,
+        flags: u32,
+    ) {
         self.new_ordering(Ordering {
             flags,
             rsc1: Some(rsc1),
@@ -65,7 +72,13 @@ impl Ws {
         });
     }
 
-    pub(crate) fn order_action_then_key(&mut self, first: ActionIx, rsc: RscIx, name: Sym, flags: u32) {
+    pub(crate) fn order_action_then_key(
+        &mut self,
+        first: ActionIx,
+        rsc: RscIx,
+        name: Sym,
+        flags: u32,
+    ) {
         self.new_ordering(Ordering {
             flags,
             rsc1: None,

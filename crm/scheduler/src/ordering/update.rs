@@ -34,7 +34,12 @@ impl Ws {
         let notifies = self[rsc].is(rf::NOTIFY) && (self.is_clone(rsc) || self.is_bundled(rsc));
         let found = if notifies {
             let text = format!("confirmed-post_notify_{}", self.names.text(done));
-            self[rsc].actions.iter().rev().copied().find(|x| *self.names.text(self[*x].name) == *text)
+            self[rsc]
+                .actions
+                .iter()
+                .rev()
+                .copied()
+                .find(|x| **self.names.text(self[*x].name) == *text)
         } else {
             self.first_named(rsc, done, 0, None)
         };
@@ -86,7 +91,12 @@ impl Ws {
     }
 
     /// Works one relation out; gives the first action, unless the relation does not apply.
-    fn apply_relation(&mut self, then: ActionIx, i: usize, changed: &mut Changed) -> Option<ActionIx> {
+    fn apply_relation(
+        &mut self,
+        then: ActionIx,
+        i: usize,
+        changed: &mut Changed,
+    ) -> Option<ActionIx> {
         let rel = self[then].before[i];
         let mut first = rel.action;
         let first_node = self.node_for_ordering(first);
@@ -248,9 +258,7 @@ impl Ws {
                 }
             }
         }
-        if self[first].is(af::RUNNABLE)
-            && flags & ar::FIRST_IMPLIES_THEN_GRAPHED != 0
-            && !optional
+        if self[first].is(af::RUNNABLE) && flags & ar::FIRST_IMPLIES_THEN_GRAPHED != 0 && !optional
         {
             self[then].set(af::ALWAYS_IN_GRAPH);
         }
@@ -258,8 +266,7 @@ impl Ws {
             self[first].set(af::ALWAYS_IN_GRAPH);
         }
         let needs = ar::FIRST_IMPLIES_THEN | ar::THEN_IMPLIES_FIRST | ar::INTERMEDIATE_STOP;
-        let stuck = first_rsc
-            .is_some_and(|r| !self[r].is(rf::MANAGED) && self[r].is(rf::BLOCKED))
+        let stuck = first_rsc.is_some_and(|r| !self[r].is(rf::MANAGED) && self[r].is(rf::BLOCKED))
             && !self[first].is(af::RUNNABLE)
             && self[first].task == task::STOP;
         if flags & needs != 0 && stuck && self[then].is(af::RUNNABLE) {
@@ -359,8 +366,7 @@ impl Ws {
                 }
             }
             ar::PROMOTED_THEN_IMPLIES_FIRST => {
-                let promoted =
-                    self[then].rsc.is_some_and(|r| self[r].orig_role == Role::Promoted);
+                let promoted = self[then].rsc.is_some_and(|r| self[r].orig_role == Role::Promoted);
                 if promoted && filtered(af::OPTIONAL) && !is(self, then, af::OPTIONAL) {
                     self.clear_because(first, af::OPTIONAL, then);
                     if is(self, first, af::MIGRATABLE) && !is(self, then, af::MIGRATABLE) {

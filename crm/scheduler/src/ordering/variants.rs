@@ -120,8 +120,13 @@ impl Ws {
         if let Some(inner) = self.bundled_clone(rsc) {
             let inside = matches!(
                 self.complex_task(inner, self[action].task),
-                task::NONE | task::NOTIFY | task::NOTIFIED | task::PROMOTE | task::PROMOTED
-                    | task::DEMOTE | task::DEMOTED
+                task::NONE
+                    | task::NOTIFY
+                    | task::NOTIFIED
+                    | task::PROMOTE
+                    | task::PROMOTED
+                    | task::DEMOTE
+                    | task::DEMOTED
             );
             if inside {
                 let instances = self[inner].children.clone();
@@ -206,10 +211,7 @@ impl Ws {
     /// Whether instances wait for the one on their node only.
     fn can_interleave(&self, first: ActionIx, then: ActionIx) -> bool {
         let (Some(r1), Some(r2)) = (self[first].rsc, self[then].rsc) else { return false };
-        if r1 == r2
-            || self[r1].variant < Variant::Clone
-            || self[r2].variant < Variant::Clone
-        {
+        if r1 == r2 || self[r1].variant < Variant::Clone || self[r2].variant < Variant::Clone {
             return false;
         }
         let name = self[then].name;
@@ -258,8 +260,8 @@ impl Ws {
                 Variant::Primitive => self[first_own].flags,
                 _ => self.action_flags(first_own, node),
             };
-            let own = self
-                .update_ordered(then_instance, first_own, then_own, node, flags, filter, kind);
+            let own =
+                self.update_ordered(then_instance, first_own, then_own, node, flags, filter, kind);
             changed.add(own);
         }
         changed

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use cib_model::{Attrs, Blocks, BundleDef, INFINITY, Mount, OpDef, PortMapping, ResourceDef, Str, eq_ci};
+use cib_model::{
+    Attrs, Blocks, BundleDef, INFINITY, Mount, OpDef, PortMapping, ResourceDef, Str, eq_ci,
+};
 
 use crate::base::{NodeIx, NodeKind, Probe, Replica, RscIx, Slot, Table, Variant, Ws, rf};
 
@@ -92,8 +94,14 @@ impl Ws {
         host_options: &str,
     ) -> bool {
         let prefix = self[rsc].id.clone();
-        let container =
-            container_def(&prefix, bundle, offset, ipaddr.as_deref(), host_options, child.is_some());
+        let container = container_def(
+            &prefix,
+            bundle,
+            offset,
+            ipaddr.as_deref(),
+            host_options,
+            child.is_some(),
+        );
         let Some(container) = self.unpack_resource(Arc::new(container), Some(rsc), None) else {
             return false;
         };

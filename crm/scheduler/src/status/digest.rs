@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use cib_model::{Attrs, Str, compare_versions, capabilities};
+use cib_model::{Attrs, Str, capabilities, compare_versions};
 use md5::{Digest as _, Md5};
 
 use crate::base::ws_types::OpRef;
@@ -64,7 +64,11 @@ fn is_filtered(name: &str) -> bool {
     name.starts_with("CRM_meta_")
         || matches!(
             name,
-            "id" | "crm_feature_set" | "op-digest" | "on_node" | "on_node_uuid" | "pcmk_external_ip"
+            "id" | "crm_feature_set"
+                | "op-digest"
+                | "on_node"
+                | "on_node_uuid"
+                | "pcmk_external_ip"
         )
 }
 
@@ -76,7 +80,12 @@ fn is_fencer_param(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("pcmk_") else { return false };
     if matches!(
         rest,
-        "action_limit" | "delay_base" | "delay_max" | "host_argument" | "host_check" | "host_list"
+        "action_limit"
+            | "delay_base"
+            | "delay_max"
+            | "host_argument"
+            | "host_check"
+            | "host_list"
             | "host_map"
     ) {
         return true;
@@ -121,14 +130,11 @@ impl Ws {
             }
         }
         let secure = secure.then(|| self.secure_digest(rsc, &all, &base, op));
-        let compared = op.filter(|o| {
-            self.op(*o).restart_digest.is_some() || self.expired_ops.contains(o)
-        });
+        let compared =
+            op.filter(|o| self.op(*o).restart_digest.is_some() || self.expired_ops.contains(o));
         let restart = compared.map(|o| self.op(o)).map(|o| {
             let keep = o.force_restart.as_deref();
-            digest_of(&without(&all, |n| {
-                keep.is_some_and(|list| !list.split(' ').any(|k| k == n))
-            }))
+            digest_of(&without(&all, |n| keep.is_some_and(|list| !list.split(' ').any(|k| k == n))))
         });
         Digests { matches, all: digest_of(&all), secure, restart }
     }

@@ -14,6 +14,11 @@ pub(crate) struct Count {
     pub(crate) launched: bool,
 }
 
+impl Count {
+    /// Only what has not expired.
+    pub(crate) const EFFECTIVE: Count = Count { effective: true, launched: false };
+}
+
 impl Ws {
     /// The fail count, and when it last rose (0 if never).
     pub(crate) fn failcount(
@@ -92,9 +97,10 @@ impl Ws {
         for conf in blocking {
             let matched = match op {
                 Some(op) => self.is_matched_failure(&name, &conf.name, conf.interval_ms, op),
-                None => self.recorded_with(node, &name, conf).into_iter().any(|op| {
-                    self.is_matched_failure(&name, &conf.name, conf.interval_ms, op)
-                }),
+                None => self
+                    .recorded_with(node, &name, conf)
+                    .into_iter()
+                    .any(|op| self.is_matched_failure(&name, &conf.name, conf.interval_ms, op)),
             };
             if matched {
                 return true;

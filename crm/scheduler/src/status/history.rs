@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cib_model::{HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, base_name, seconds_of_ms};
+use cib_model::{
+    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, base_name, seconds_of_ms,
+};
 
 use super::outcome::History;
 use crate::base::ws_types::OpRef;
@@ -238,9 +240,9 @@ impl Ws {
                     }
                 }
                 None if !skip_inactive && inactive.is_none() && !self[child].is(rf::BLOCKED) => {
-                    inactive = self.find_in_clone(child, id, None).filter(|r| {
-                        self[*r].pending_node.is_none_or(|n| n == node)
-                    });
+                    inactive = self
+                        .find_in_clone(child, id, None)
+                        .filter(|r| self[*r].pending_node.is_none_or(|n| n == node));
                 }
                 None => {}
             }
@@ -275,9 +277,8 @@ impl Ws {
         def.attrs.clone_from(&entry.attrs);
         let rsc = self.unpack_resource(Arc::new(def), None, None)?;
         if self[rsc].is(rf::REMOTE_CONNECTION) {
-            let node = self
-                .find_node(id)
-                .unwrap_or_else(|| self.create_node(id, id, NodeKind::Remote, 0));
+            let node =
+                self.find_node(id).unwrap_or_else(|| self.create_node(id, id, NodeKind::Remote, 0));
             self.link_remote_node(rsc);
             self[node].shutdown = true;
         }

@@ -1,10 +1,12 @@
 //! What the recorded node states say: who is a member, who is clean, who wants to leave.
 
-use cib_model::{Attrs, NoQuorumPolicy, NodeState, Role, RuleInput, is_true, parse_bool, scan_int, seconds_of_ms};
+use cib_model::{
+    Attrs, NoQuorumPolicy, NodeState, Role, RuleInput, is_true, parse_bool, scan_int, seconds_of_ms,
+};
 
 use super::setup::capacity;
-use crate::base::{NodeIx, Ws, rf};
 use crate::base::Ticket;
+use crate::base::{NodeIx, RscIx, Ws, rf};
 
 impl Ws {
     pub(crate) fn unpack_status(&mut self) {
@@ -227,9 +229,9 @@ impl Ws {
             return connection == Role::Started && self[launcher].orig_role == Role::Started;
         }
         if self.is_remote_kind(node) {
-            return self[node].remote.is_some_and(|r| {
-                self.config.shutdown_lock || self[r].orig_role == Role::Started
-            });
+            return self[node]
+                .remote
+                .is_some_and(|r| self.config.shutdown_lock || self[r].orig_role == Role::Started);
         }
         self.config.fencing_enabled || self.config.shutdown_lock || self[node].online
     }
@@ -288,7 +290,7 @@ impl Ws {
                 self[node].shutdown = true;
             }
         }
-        let failed = |r| self[r].is(rf::FAILED);
+        let failed = |r: RscIx| self[r].is(rf::FAILED);
         if launcher.is_some_and(failed) {
             self[node].online = false;
             self[node].remote_reset = true;

@@ -98,15 +98,22 @@ impl Ws {
         let task: Box<str> = op.operation.as_deref()?.into();
         let matters = matches!(
             &*task,
-            "monitor" | "start" | "stop" | "promote" | "demote" | "migrate_to" | "migrate_from"
+            "monitor"
+                | "start"
+                | "stop"
+                | "promote"
+                | "demote"
+                | "migrate_to"
+                | "migrate_from"
                 | "asyncmon"
         );
         if !matters {
             return None;
         }
-        let status = op.status.and_then(ExecStatus::from_code).filter(|s| {
-            !matches!(s, ExecStatus::Unknown | ExecStatus::Cancelled)
-        });
+        let status = op
+            .status
+            .and_then(ExecStatus::from_code)
+            .filter(|s| !matches!(s, ExecStatus::Unknown | ExecStatus::Cancelled));
         let rc = op.rc.filter(|rc| (0..=255).contains(rc));
         let (Some(status), Some(rc)) = (status, rc) else {
             let text = format!(

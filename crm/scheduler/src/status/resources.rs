@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cib_model::{
-    Attrs, INFINITY, NoQuorumPolicy, ResourceDef, Role, RuleInput, Str, capabilities, eq_ci, is_true,
-    parse_interval_ms, parse_score, scan_min_int,
+    Attrs, INFINITY, NoQuorumPolicy, ResourceDef, Role, RuleInput, Str, capabilities, eq_ci,
+    is_true, parse_interval_ms, parse_score, scan_min_int,
 };
 
 use super::setup::capacity;
@@ -27,7 +27,9 @@ impl Ws {
         merge_sort(&mut top, &mut |a, b| (self[b].priority - self[a].priority).signum());
         self.top = top;
         if self.config.fencing_enabled && !self.config.have_fencing {
-            self.error("Resource start-up disabled since no fencing resources have been defined".into());
+            self.error(
+                "Resource start-up disabled since no fencing resources have been defined".into(),
+            );
         }
     }
 
@@ -186,14 +188,14 @@ impl Ws {
         let score = |name: &str| meta.get(name).and_then(parse_score);
         r.priority = score("priority").unwrap_or(0);
         r.stickiness = score("resource-stickiness").unwrap_or(0);
-        r.ban_after_failures =
-            score("migration-threshold").filter(|n| *n >= 0).unwrap_or(INFINITY);
-        r.multiply_active = match meta.get("multiple-active").map(str::to_ascii_lowercase).as_deref() {
-            Some("stop_only") => MultiplyActive::Stop,
-            Some("block") => MultiplyActive::Block,
-            Some("stop_unexpected") => MultiplyActive::Unexpected,
-            _ => MultiplyActive::Restart,
-        };
+        r.ban_after_failures = score("migration-threshold").filter(|n| *n >= 0).unwrap_or(INFINITY);
+        r.multiply_active =
+            match meta.get("multiple-active").map(str::to_ascii_lowercase).as_deref() {
+                Some("stop_only") => MultiplyActive::Stop,
+                Some("block") => MultiplyActive::Block,
+                Some("stop_unexpected") => MultiplyActive::Unexpected,
+                _ => MultiplyActive::Restart,
+            };
         r.failure_expiration_ms = parse_interval_ms(meta.get("failure-timeout"));
         r.meta = meta;
     }
@@ -257,7 +259,10 @@ impl Ws {
             return None;
         }
         let Some(role) = Role::parse(value) else {
-            let text = format!("Ignoring 'target-role' for {} because '{value}' is not valid", self[rsc].id);
+            let text = format!(
+                "Ignoring 'target-role' for {} because '{value}' is not valid",
+                self[rsc].id
+            );
             self.error(text);
             return None;
         };
@@ -296,7 +301,8 @@ impl Ws {
             self.clear_unique(rsc);
         }
         if !can.promotable && self[top].is(rf::PROMOTABLE) {
-            let text = format!("Resource {} cannot be used as a promotable clone resource", self[rsc].id);
+            let text =
+                format!("Resource {} cannot be used as a promotable clone resource", self[rsc].id);
             self.error(text);
             return false;
         }

@@ -1,12 +1,14 @@
 //! Options and nodes, and the order in which the status is taken in.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use cib_model::{Attrs, Model, NoQuorumPolicy, NodeType, RuleInput, Str, Time, numeric_cmp, scan_int};
+use cib_model::{
+    Attrs, Model, NoQuorumPolicy, NodeType, RuleInput, Str, Time, numeric_cmp, scan_int,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::base::{Names, Node, NodeIx, NodeKind, Probe, Ws};
 use crate::base::ws_types::{Config, HistRsc, Placement};
+use crate::base::{Names, Node, NodeIx, NodeKind, Probe, Ws};
 use crate::reasons::Reasons;
 
 /// What a caller wants beyond the plan itself.
@@ -21,7 +23,7 @@ pub struct PlanFlags {
 
 impl Ws {
     /// Takes a CIB in: afterwards everything about the present is known, nothing about the plan.
-    pub(crate) fn new(model: Rc<Model>, now: Time, flags: PlanFlags) -> Ws {
+    pub(crate) fn new(model: Arc<Model>, now: Time, flags: PlanFlags) -> Ws {
         let config = read_config(&model, now, flags);
         let mut ws = Ws {
             config,
@@ -45,6 +47,7 @@ impl Ws {
             dc: None,
             recheck_by: None,
             scores: Vec::new(),
+            notices: Vec::new(),
             problems: Vec::new(),
             ninstances: 0,
             disabled: 0,
@@ -58,7 +61,9 @@ impl Ws {
             ws.problems.push((note.error, note.text.clone()));
         }
         for (name, value) in model.options.invalid() {
-            ws.error(format!("Using default value for cluster option '{name}' because '{value}' is invalid"));
+            ws.error(format!(
+                "Using default value for cluster option '{name}' because '{value}' is invalid"
+            ));
         }
         if let Some(at) = model.next_change {
             ws.recheck_at(at);
@@ -89,7 +94,13 @@ impl Ws {
     }
 
     /// Adds a node; its place among the others follows from its name.
-    pub(crate) fn create_node(&mut self, id: &str, name: &str, kind: NodeKind, score: i32) -> NodeIx {
+    pub(crate) fn create_node(
+        &mut self,
+        id: &str,
+        name: &str,
+        kind: NodeKind,
+        score: i32,
+    ) -> NodeIx {
         if self.find_node(name).is_some() {
             self.warn(format!("More than one node entry has name '{name}'"));
         }

@@ -1,0 +1,254 @@
+//! What changed in the configuration since operations were recorded.
+
+use crate::base::{HistRsc, NodeIx, OpRef, RscIx, Sym, Ws, ar, rf, task};
+use crate::status::Count;
+use crate::status::digest::DigestMatch;
+
+impl Ws {
+    /// Compares all recorded operations with the configuration.
+    pub(crate) fn handle_config_changes(&mut self) {
+        let model = self.model.clone();
+        for node in self.node_order.clone() {
+            if !self[node].maintenance && !self.available(node) {
+                continue;
+            }
+            let name = self[node].name.clone();
+            let mut named = model
+                .node_states
+                .iter()
+                .enumerate()
+                .filter(|(_, s)| s.history.is_some() && s.name.as_deref() == Some(&*name));
+            let (Some((at, state)), None) = (named.next(), named.next()) else { continue };
+            for (r, entry) in state.history.iter().flatten().enumerate() {
+                let Some(id) = entry.id.as_deref().filter(|_| !entry.ops.is_empty()) else {
+                    continue;
+                };
+                let mut matching = Vec::new();
+                for rsc in &self.top {
+                    self.matching(*rsc, id, &mut matching);
+                }
+                for rsc in matching.into_iter().rev() {
+                    if self.is_primitive(rsc) {
+                        let entry = HistRsc { state: at as u32, rsc: r as u32 };
+                        self.check_history(entry, rsc, node);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All resources that a node's history may mean by an id.
+    fn matching(&self, rsc: RscIx, id: &str, into: &mut Vec<RscIx>) {
+        let r = &self[rsc];
+        if &*r.id == id || r.history_id.as_deref() == Some(id) {
+            into.push(rsc);
+        }
+        r.children.iter().for_each(|c| self.matching(*c, id, into));
+    }
+
+    fn check_history(&mut self, at: HistRsc, rsc: RscIx, node: NodeIx) {
+        if self[rsc].is(rf::REMOVED) {
+            if !self.is_anonymous_clone(Some(self.uber(rsc))) {
+                self.schedule_cleanup(rsc, node, false);
+            }
+            return;
+        }
+        let active = self[rsc].active.contains(&node);
+        if self.agent_changed(at, rsc, node, active) {
+            self.schedule_cleanup(rsc, node, false);
+        }
+        if !active {
+            return;
+        }
+        let model = self.model.clone();
+        let Some(entry) =
+            model.node_states[at.state as usize].history.as_ref().map(|h| &h[at.rsc as usize])
+        else {
+            return;
+        };
+        let ops = self.sorted_ops(entry, (at.state, at.rsc));
+        let refs: Vec<&cib_model::HistoryOp> =
+            ops.iter().map(|o| &entry.ops[o.op as usize]).collect();
+        let (start, stop) = crate::status::active_range(&refs);
+        if start < stop {
+            return;
+        }
+        for (i, op) in ops.iter().enumerate() {
+            if i as i32 >= start {
+                self.check_active_op(*op, rsc, node);
+            }
+        }
+    }
+
+    fn check_active_op(&mut self, at: OpRef, rsc: RscIx, node: NodeIx) {
+        let op = self.op(at);
+        let (interval, call) = (op.interval_ms, op.call_id);
+        let name = op.operation.clone().unwrap_or_else(|| "".into());
+        let kept = ["monitor", "start", "promote", "migrate_from"];
+        if interval > 0 && (self[rsc].is(rf::MAINTENANCE) || self[node].maintenance) {
+            let name = self.names.intern(&name);
+            self.schedule_cancel(rsc, call, name, interval, node);
+        } else if interval > 0 || kept.iter().any(|k| name.eq_ignore_ascii_case(k)) {
+            if self.needs_host_address(rsc) {
+                let check = crate::base::ParamCheck { op: at, rsc, node, last_failure: false };
+                self.param_checks.push(check);
+            } else if self.check_action_config(rsc, node, at) {
+                self.clear_if_failed(rsc, node);
+            }
+        }
+    }
+
+    fn clear_if_failed(&mut self, rsc: RscIx, node: NodeIx) {
+        if self.failcount(node, rsc, Count::EFFECTIVE, None).0 != 0 {
+            self.clear_failcount(rsc, node);
+        }
+    }
+
+    fn agent_changed(&mut self, at: HistRsc, rsc: RscIx, node: NodeIx, active: bool) -> bool {
+        let model = self.model.clone();
+        let Some(history) = &model.node_states[at.state as usize].history else { return false };
+        let (old, def) = (&history[at.rsc as usize], self[rsc].def.clone());
+        let changed =
+            old.agent != def.agent || old.class != def.class || old.provider != def.provider;
+        if changed {
+            self.trigger_unfencing(Some(rsc), Some(node), "Device definition changed");
+            if active {
+                self.rsc_action(rsc, task::STOP, 0, task::STOP, Some(node), false);
+                self[rsc].set(rf::START_PENDING);
+            }
+        }
+        changed
+    }
+
+    /// Compares one active operation with the configuration; says whether it changed.
+    pub(crate) fn check_action_config(&mut self, rsc: RscIx, node: NodeIx, at: OpRef) -> bool {
+        let op = self.op(at);
+        let (interval, call) = (op.interval_ms, op.call_id);
+        let has_restart = op.restart_digest.is_some();
+        let recorded_secure = op.secure_digest.clone();
+        let Some(text) = op.operation.clone() else { return false };
+        let mut name = self.names.intern(&text);
+        if interval > 0 && self.action_config(rsc, &text, interval, false).is_none() {
+            if self.config.cancel_removed {
+                self.schedule_cancel(rsc, call, name, interval, node);
+            }
+            return true;
+        }
+        // Everything that brings a resource up counts as its start.
+        if interval == 0 && matches!(name, task::MONITOR | task::MIGRATE_FROM | task::PROMOTE) {
+            name = task::START;
+        }
+        let found = self.compare_digest(rsc, at, node);
+        if self.config.sanitized
+            && found.matches != DigestMatch::Match
+            && recorded_secure.is_some()
+            && found.secure == recorded_secure
+        {
+            let magic = self.op(at).magic_text.clone();
+            let line = format!(
+                "Only 'private' parameters to {}-interval {} for {} on {} changed: {}",
+                readable_interval(interval),
+                self.names.text(name),
+                self[rsc].id,
+                self[node].name,
+                magic.as_deref().unwrap_or("(null)")
+            );
+            self.notices.push(line);
+            return false;
+        }
+        match found.matches {
+            DigestMatch::Match => return false,
+            DigestMatch::Restart => self.force_restart(rsc, name, interval, node),
+            _ if interval > 0 => self.reschedule(rsc, name, interval, node),
+            _ if has_restart => {
+                self.trigger_unfencing(Some(rsc), Some(node), "Device parameters changed (reload)");
+                self.schedule_reload(rsc, node);
+            }
+            _ => self.force_restart(rsc, name, interval, node),
+        }
+        true
+    }
+
+    fn force_restart(&mut self, rsc: RscIx, name: Sym, interval: u32, node: NodeIx) {
+        let required = self.rsc_action(rsc, name, interval, name, None, false);
+        self.set_reason(required, Some("resource definition change"), true);
+        self.trigger_unfencing(Some(rsc), Some(node), "Device parameters changed");
+    }
+
+    fn schedule_reload(&mut self, rsc: RscIx, node: NodeIx) {
+        if !self.is_primitive(rsc) {
+            for child in self[rsc].children.clone() {
+                self.schedule_reload(child, node);
+            }
+            return;
+        }
+        if !self[rsc].is(rf::MANAGED) || self[rsc].is(rf::FAILED) {
+            return;
+        }
+        if self[rsc].is(rf::START_PENDING) {
+            self.rsc_action(rsc, task::STOP, 0, task::STOP, Some(node), false);
+            return;
+        }
+        self[rsc].set(rf::RELOAD);
+        let name = task::RELOAD_AGENT;
+        let reload = self.rsc_action(rsc, name, 0, name, Some(node), false);
+        self.set_reason(reload, Some("resource definition change"), false);
+        let flags = ar::ORDERED | ar::THEN_CANCELS_FIRST;
+        self.order_action_then_key(reload, rsc, task::STOP, flags);
+        self.order_action_then_key(reload, rsc, task::DEMOTE, flags);
+    }
+
+    /// Checks of parameters that depend on where things were assigned.
+    pub(crate) fn late_checks(&mut self) {
+        for check in std::mem::take(&mut self.param_checks) {
+            let clear = if check.last_failure {
+                let found = self.compare_digest(check.rsc, check.op, check.node).matches;
+                !matches!(found, DigestMatch::Unknown | DigestMatch::Match)
+            } else {
+                self.check_action_config(check.rsc, check.node, check.op)
+                    && self.failcount(check.node, check.rsc, Count::EFFECTIVE, None).0 != 0
+            };
+            if clear {
+                self.clear_failcount(check.rsc, check.node);
+            }
+        }
+    }
+
+    /// Failures of what is no longer configured are forgotten.
+    pub(crate) fn clear_removed_failures(&mut self) {
+        for rsc in self.top.clone() {
+            if !self[rsc].is(rf::REMOVED) {
+                continue;
+            }
+            for node in self.node_order.clone() {
+                if !self[node].online || self.failcount(node, rsc, Count::EFFECTIVE, None).0 == 0 {
+                    continue;
+                }
+                let clear = self.clear_failcount(rsc, node);
+                self.order_action_then_key(clear, rsc, task::STOP, ar::ORDERED);
+            }
+        }
+    }
+}
+
+/// An interval as people write it: the largest units that fit.
+pub(crate) fn readable_interval(ms: u32) -> String {
+    let seconds = ms / 1000;
+    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+    let (mut rest, mut text) = (seconds, String::new());
+    for (size, unit) in units {
+        if rest / size > 0 {
+            text.push_str(&format!("{}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    match (ms % 1000, text.is_empty()) {
+        (0, true) => "0s".into(),
+        (0, false) => text,
+        (part, true) => format!("{part}ms"),
+        (part, false) => {
+            text.pop();
+            format!("{text}.{part:03}s")
+        }
+    }
+}
