@@ -25,9 +25,11 @@ mod cluster;
 mod ipmi_sim;
 mod probe;
 mod serve;
+mod watch;
 
 pub use probe::{ArpProbe, Sample, TcpProbe};
 pub use serve::Server;
+pub use watch::{ArpWatch, Tenure};
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -304,6 +306,11 @@ impl Lab {
     /// Asks from the client again and again whose address it is.
     pub fn arp_probe(&self, address: Ipv4Addr, interval: Duration) -> anyhow::Result<ArpProbe> {
         ArpProbe::start(&self.hosts, address, interval)
+    }
+
+    /// Asks from the client without end whose address it is, and hears all who answer.
+    pub fn arp_watch(&self, address: Ipv4Addr, interval: Duration) -> anyhow::Result<ArpWatch> {
+        ArpWatch::start(&self.hosts, address, interval)
     }
 
     /// Connects from the client again and again and reads what the server says.
