@@ -114,6 +114,15 @@ impl Time {
     }
 
     /// The same clock time some years and months later; the day is clipped to the month's end.
+    /// Date and time of day in UTC, as `2013-07-03 11:01:18Z`.
+    pub fn text(self) -> String {
+        let f = Time::from_epoch(self.seconds).fields();
+        format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}Z",
+            f.year, f.month, f.day, f.hour, f.minute, f.second
+        )
+    }
+
     pub(crate) fn plus_months(self, months: i64) -> Time {
         let f = self.fields();
         let total = f.year * 12 + i64::from(f.month) - 1 + months;

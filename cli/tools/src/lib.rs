@@ -14,6 +14,7 @@ mod crm_error;
 mod crm_node;
 mod crm_rule;
 mod crm_shadow;
+mod crm_simulate;
 mod crm_ticket;
 mod crmadmin;
 pub mod dates;
@@ -89,6 +90,12 @@ const TABLE: &[Tool] = &[
         crm_attribute::STANDBY_OPTIONS,
         crm_attribute::run_standby,
         "Puts nodes into standby and back",
+    ),
+    tool(
+        "crm_simulate",
+        crm_simulate::OPTIONS,
+        crm_simulate::run,
+        "Shows what the cluster would do in a given state",
     ),
     tool("crm_ticket", crm_ticket::OPTIONS, crm_ticket::run, "Shows and changes tickets"),
     tool(
