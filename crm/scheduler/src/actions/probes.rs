@@ -301,16 +301,15 @@ impl Ws {
             if order.flags == ar::NONE || order.rsc1 == order.rsc2 {
                 continue;
             }
-            let stops =
-                |ws: &Ws, action: Option<ActionIx>, key: Option<(crate::base::Sym, u32)>| match (
-                    action, key,
-                ) {
-                    (Some(action), _) => ws[action].task == task::STOP,
-                    (None, Some((name, interval))) => {
-                        interval == 0 && ws.names.ends_with(name, "stop")
-                    }
-                    (None, None) => false,
-                };
+            let stops = |ws: &Ws,
+                         action: Option<ActionIx>,
+                         key: Option<(crate::base::Sym, u32)>| match (
+                action, key,
+            ) {
+                (Some(action), _) => ws[action].task == task::STOP,
+                (None, Some((name, interval))) => interval == 0 && ws.names.ends_with(name, "stop"),
+                (None, None) => false,
+            };
             if (order.action2.is_none() && order.key2.is_none())
                 || !stops(self, order.action1, order.key1)
             {

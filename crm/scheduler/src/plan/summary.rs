@@ -42,10 +42,9 @@ impl<'a> Summary<'a> {
             Some(launcher) => format!("{} (resource: {})", ws.node_text(n), ws[launcher].id),
             None => ws.node_text(n),
         });
-        let line = match &a.reason {
-            Some(reason) => format!("{what} {node} '{reason}'"),
-            None => format!("{what} {node}"),
-        };
+        // What has no reason goes without saying.
+        let Some(reason) = &a.reason else { return };
+        let line = format!("{what} {node} '{reason}'");
         self.out.push(line);
     }
 

@@ -143,7 +143,7 @@ impl Ws {
                 push(
                     out,
                     depth,
-                    format!("Resource Group: {}{attrs}{}", r.id, self.description(rsc)),
+                    format!("Resource Group: {}{attrs}{}:", r.id, self.description(rsc)),
                 );
                 for child in &r.children {
                     self.resource_lines(*child, pending, depth + 1, out);
@@ -295,7 +295,7 @@ impl Ws {
         let attrs = self.header_attrs(rsc);
         let attrs = if attrs.is_empty() { attrs } else { format!(" ({attrs})") };
         let inner = r.def.children.first().map_or("", |c| &*c.id);
-        let header = format!("Clone Set: {} [{inner}]{attrs}{}", r.id, self.description(rsc));
+        let header = format!("Clone Set: {} [{inner}]{attrs}{}:", r.id, self.description(rsc));
         let mut lines = Vec::new();
         let (mut promoted, mut started): (Vec<NodeIx>, Vec<NodeIx>) = (Vec::new(), Vec::new());
         let mut stopped: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -395,7 +395,7 @@ impl Ws {
             ""
         };
         let image = r.bundle.def.image.as_deref().unwrap_or("");
-        push(out, depth, format!("Container bundle{set}: {} [{image}]{unique}{state}", r.id));
+        push(out, depth, format!("Container bundle{set}: {} [{image}]{unique}{state}:", r.id));
         for replica in &r.bundle.replicas {
             let shown = replica.child.unwrap_or(replica.container);
             let named = replica.remote.unwrap_or(replica.container);
