@@ -78,11 +78,11 @@ impl Session<'_> {
         if !process {
             return Ok(exit::OK);
         }
-        let mut plan = crm_scheduler::schedule(&doc, now, flags, 1);
+        let plan = crm_scheduler::schedule(&doc, now, flags, 1);
         self.show_scores(&plan);
         self.save(&plan)?;
         if !self.quiet {
-            self.list("Transition Summary", &plan.summary());
+            self.list("Transition Summary", plan.summary());
         }
         if !self.given.has("simulate") {
             return Ok(exit::OK);
@@ -184,6 +184,7 @@ impl Session<'_> {
         }
         if self.quiet {
             plan.scores().iter().for_each(|line| self.out.line(line));
+            self.out.line("");
         } else {
             self.list("Assignment Scores", plan.scores());
             plan.notices().iter().for_each(|line| self.out.line(line));

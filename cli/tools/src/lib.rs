@@ -11,6 +11,7 @@ mod cibadmin;
 mod crm_attribute;
 mod crm_diff;
 mod crm_error;
+mod crm_mon;
 mod crm_node;
 mod crm_rule;
 mod crm_shadow;
@@ -27,6 +28,7 @@ pub mod nvattrs;
 pub mod options;
 pub mod output;
 pub mod patch_text;
+mod show;
 
 use args::{Given, Opt};
 use output::Out;
@@ -77,6 +79,7 @@ const TABLE: &[Tool] = &[
         crm_attribute::run_master,
         "Reads and changes promotion scores",
     ),
+    tool("crm_mon", crm_mon::OPTIONS, crm_mon::run, "Shows the state of the cluster"),
     tool("crm_node", crm_node::OPTIONS, crm_node::run, "Shows the local node and the membership"),
     tool("crm_rule", crm_rule::OPTIONS, crm_rule::run, "Checks whether rules are in effect"),
     tool(

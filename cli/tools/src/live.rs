@@ -53,3 +53,15 @@ pub fn ask(request: &Request) -> Result<Response, (i32, String)> {
     let why = |e: Error| (e.exit_code(), e.to_string());
     Client::connect().map_err(why)?.ask(request).map_err(why)
 }
+
+/// The name of the local node, if its cluster is asked.
+pub fn local_name() -> Option<String> {
+    let file = crate::cib::env("CIB_file").or(crate::cib::env("CIB_shadow"));
+    if file.is_some() {
+        return None;
+    }
+    match ask(&Request::Info).ok()? {
+        Response::Info(info) => Some(info.name.clone()),
+        _ => None,
+    }
+}

@@ -270,6 +270,18 @@ impl Out {
         self.lists += 1;
     }
 
+    /// Opens a list without a title.
+    pub fn indent(&mut self) {
+        self.lists += 1;
+    }
+
+    /// An empty line, if something was printed before.
+    pub fn spacer(&mut self) {
+        if self.format == Format::Text && !self.buffer.is_empty() {
+            self.buffer.push('\n');
+        }
+    }
+
     /// Closes the innermost list.
     pub fn close(&mut self) {
         self.lists = self.lists.saturating_sub(1);

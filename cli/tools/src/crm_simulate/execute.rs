@@ -47,7 +47,7 @@ fn perform(doc: &mut Doc, plan: &Plan, action: &Action, lines: &mut Vec<String>)
             let op = action.attribute("CRM_meta_stonith_action").unwrap_or("");
             lines.push(format!("Fencing {} ({op})", node.unwrap_or("")));
             if !op.eq_ignore_ascii_case("on") {
-                fence(doc, node.unwrap_or(""));
+                fence(doc, node.unwrap_or(""), action.on_node_uuid.as_deref());
             }
         }
         ActionKind::Cluster => {
@@ -206,8 +206,8 @@ fn record(doc: &mut Doc, history: NodeId, action: &Action, rsc: &str, interval: 
 }
 
 /// Writes that a node is down, and forgets what was known about it.
-fn fence(doc: &mut Doc, node: &str) {
-    let state = node_state(doc, node, None);
+fn fence(doc: &mut Doc, node: &str, id: Option<&str>) {
+    let state = node_state(doc, node, id);
     for (name, value) in
         [("in_ccm", "false"), ("crmd", "offline"), ("join", "down"), ("expected", "down")]
     {

@@ -1,0 +1,265 @@
+//! `crm_mon`: the state of the cluster.
+
+use crate::args::{Given, Opt, Value, flag, opt, value};
+use crate::cib::{Cib, FileCib, connect, user};
+use crate::exit;
+use crate::output::{Format, Out};
+use crate::show::{Cluster, Report, Section, Show};
+
+pub(crate) const OPTIONS: &[Opt] = &[
+    flag("one-shot", '1', "Show the state once and exit"),
+    value("interval", 'i', "Time between updates"),
+    value("include", 'I', "Sections to show besides the usual ones"),
+    value("exclude", 'U', "Sections to hide"),
+    value("node", ' ', "Only this node, or nodes with this tag"),
+    value("resource", ' ', "Only this resource, or resources with this tag"),
+    flag("group-by-node", 'n', "Resources below their nodes"),
+    flag("inactive", 'r', "Also resources that are not active"),
+    flag("failcounts", 'f', "Failures of resources"),
+    flag("operations", 'o', "Recorded operations"),
+    flag("timing-details", 't', "Recorded operations with their durations"),
+    flag("tickets", 'c', "Tickets"),
+    opt("fence-history", 'm', Value::Optional, "Fencing actions: 0 none to 3 all"),
+    opt("neg-locations", 'L', Value::Optional, "Negative location constraints"),
+    flag("show-node-attributes", 'A', "Node attributes"),
+    flag("hide-headers", 'D', "Without the summary"),
+    flag("show-detail", 'R', "Every instance, ids, feature sets"),
+    flag("show-description", ' ', "Descriptions of resources"),
+    flag("brief", 'b', "Numbers of resources only"),
+    flag("daemonize", 'd', "Run in the background"),
+    value("external-agent", 'E', "Program to call for every event"),
+    value("external-recipient", 'e', "Recipient that the program is told"),
+    flag("watch-fencing", 'W', "Only fencing events, with --external-agent"),
+    flag("as-xml", 'X', ""),
+    value("as-html", 'h', ""),
+    flag("pending", 'j', ""),
+    flag("no-curses", 'N', ""),
+    flag("disable-ncurses", ' ', ""),
+    flag("simple-status", 's', ""),
+    flag("web-cgi", 'w', ""),
+    value("xml-file", 'x', ""),
+    value("pid-file", 'p', ""),
+];
+
+const SUMMARY: [Section; 5] =
+    [Section::Stack, Section::Dc, Section::Times, Section::Counts, Section::Maintenance];
+const FENCING: [Section; 3] =
+    [Section::FencingFailed, Section::FencingPending, Section::FencingDone];
+
+/// The sections that a name stands for.
+fn named(name: &str) -> Option<Vec<Section>> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "attributes" => vec![Section::Attributes],
+        "bans" => vec![Section::Bans],
+        "counts" => vec![Section::Counts],
+        "dc" => vec![Section::Dc],
+        "failcounts" => vec![Section::FailCounts],
+        "failures" => vec![Section::Failures],
+        "fencing" => FENCING.to_vec(),
+        "fencing-failed" => vec![Section::FencingFailed],
+        "fencing-pending" => vec![Section::FencingPending],
+        "fencing-succeeded" => vec![Section::FencingDone],
+        "maint-mode" => vec![Section::Maintenance],
+        "nodes" => vec![Section::Nodes],
+        "operations" => vec![Section::Operations],
+        "options" => vec![Section::Options],
+        "resources" => vec![Section::Resources],
+        "stack" => vec![Section::Stack],
+        "summary" => {
+            let mut all = SUMMARY.to_vec();
+            all.push(Section::Options);
+            all
+        }
+        "tickets" => vec![Section::Tickets],
+        "times" => vec![Section::Times],
+        _ => return None,
+    })
+}
+
+const NAMES: &str = "counts, dc, default, failcounts, failures, fencing, fencing-failed, \
+                     fencing-pending, fencing-succeeded, maint-mode, nodes, none, operations, \
+                     options, resources, stack, summary, tickets, times";
+
+fn all_sections(xml: bool) -> Vec<Section> {
+    let mut all = SUMMARY.to_vec();
+    if xml {
+        all.push(Section::Options);
+    }
+    all.extend([
+        Section::Nodes,
+        Section::Resources,
+        Section::Attributes,
+        Section::Operations,
+        Section::FailCounts,
+        Section::Failures,
+    ]);
+    all.extend(FENCING);
+    all.extend([Section::Tickets, Section::Bans]);
+    all
+}
+
+fn default_sections(xml: bool) -> Vec<Section> {
+    if xml {
+        return all_sections(true);
+    }
+    let mut all = SUMMARY.to_vec();
+    all.extend([Section::Nodes, Section::Resources, Section::Failures]);
+    all
+}
+
+struct Choice {
+    sections: Vec<Section>,
+    bans: Option<String>,
+    xml: bool,
+}
+
+impl Choice {
+    fn include(&mut self, list: &str) -> Result<(), String> {
+        for name in list.split(',') {
+            match name {
+                "all" => self.sections = all_sections(self.xml),
+                "none" => self.sections.clear(),
+                "default" | "defaults" => self.sections.extend(default_sections(self.xml)),
+                _ if name.starts_with("bans") => {
+                    self.sections.push(Section::Bans);
+                    let prefix = name.strip_prefix("bans:").filter(|p| !p.is_empty());
+                    self.bans = prefix.map(str::to_string);
+                }
+                _ => match named(name) {
+                    Some(sections) => self.sections.extend(sections),
+                    None => {
+                        return Err(format!(
+                            "--include options: all, attributes, bans[:PREFIX], {NAMES}"
+                        ));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn exclude(&mut self, list: &str) -> Result<(), String> {
+        for name in list.split(',') {
+            match name {
+                "all" => self.sections.clear(),
+                "none" => self.sections = all_sections(self.xml),
+                _ => match named(name) {
+                    Some(sections) => self.sections.retain(|s| !sections.contains(s)),
+                    None => {
+                        let names = NAMES.replace("default, ", "");
+                        return Err(format!("--exclude options: all, attributes, bans, {names}"));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sections that the command line asks for.
+fn choose(given: &Given, out: &Out) -> Result<Choice, (i32, String)> {
+    let xml = out.is_xml();
+    let mut choice = Choice { sections: default_sections(xml), bans: None, xml };
+    let level = given.get("fence-history").unwrap_or("2");
+    if given.has("fence-history") {
+        match level {
+            "0" => choice.sections.retain(|s| !FENCING.contains(s)),
+            "1" => choice.sections.extend([Section::FencingFailed, Section::FencingPending]),
+            "2" | "3" => choice.sections.extend(FENCING),
+            _ => return Err((exit::INVALID_PARAM, "Fence history must be 0-3".into())),
+        }
+    }
+    if out.quiet {
+        choice.sections.retain(|s| *s != Section::Times);
+    }
+    for (option, value) in given.iter() {
+        let done = match (option, value) {
+            ("include", Some(list)) => choice.include(list),
+            ("exclude", Some(list)) => choice.exclude(list),
+            ("hide-headers", _) => choice.exclude("summary"),
+            ("failcounts", _) => choice.include("failcounts"),
+            ("operations" | "timing-details", _) => choice.include("operations"),
+            ("tickets", _) => choice.include("tickets"),
+            ("show-node-attributes", _) => choice.include("attributes"),
+            ("neg-locations", Some(prefix)) => choice.include(&format!("bans:{prefix}")),
+            ("neg-locations", None) => choice.include("bans"),
+            _ => Ok(()),
+        };
+        done.map_err(|text| (exit::USAGE, text))?;
+    }
+    Ok(choice)
+}
+
+pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
+    match perform(given, out) {
+        Ok(()) => exit::OK,
+        Err((code, text)) => {
+            if !text.is_empty() {
+                out.fail(&text);
+            }
+            code
+        }
+    }
+}
+
+fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
+    if given.has("as-xml") {
+        out.format = Format::Xml;
+    }
+    let choice = choose(given, out)?;
+    let detail = given.has("show-detail");
+    let show = Show {
+        inactive: given.has("inactive") || out.is_xml(),
+        by_node: given.has("group-by-node"),
+        brief: given.has("brief"),
+        detail,
+        implicit: detail,
+        description: given.has("show-description"),
+        timing: given.has("timing-details") || out.is_xml(),
+        rsc_only: false,
+        pending: true,
+    };
+    let once = given.has("one-shot") || out.format != Format::Text;
+    loop {
+        let live = show_once(given, out, show, &choice)?;
+        if once || !live {
+            return Ok(());
+        }
+        out.flush();
+        let ms = given.get("interval").map_or(5000, |i| cib_model::parse_interval_ms(Some(i)));
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(ms.max(100))));
+        out.print("\x1b[H\x1b[2J");
+        out.flush();
+    }
+}
+
+/// Shows the state; says whether it is a running cluster's.
+fn show_once(
+    given: &Given,
+    out: &mut Out,
+    show: Show,
+    choice: &Choice,
+) -> Result<bool, (i32, String)> {
+    let failed = |e: cib_store::StoreError| {
+        let code = e.exit_code();
+        (code, format!("Connection to cluster failed: {}", e.kind.text()))
+    };
+    let mut cib: Box<dyn Cib> = match given.get("xml-file") {
+        Some(path) => Box::new(FileCib::open(path, user()).map_err(failed)?),
+        None => connect().map_err(failed)?,
+    };
+    let cluster = Cluster::load(cib.as_mut()).map_err(failed)?;
+    let report = Report {
+        sections: choice.sections.clone(),
+        show,
+        nodes: cluster.node_filter(given.get("node")),
+        resources: cluster.rsc_filter(given.get("resource")),
+        bans: choice.bans.clone(),
+    };
+    if out.is_xml() {
+        cluster.to_xml(&report, out);
+    } else {
+        cluster.print(&report, out);
+    }
+    Ok(cib.is_live())
+}
