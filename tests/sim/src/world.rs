@@ -6,10 +6,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cib_model::Time;
 use cib_store::{Operation, Target, Version, Who, disk};
 use crm_api::{Request, Response};
 use crm_executor::{Outcome, Status, code};
 use crm_node::{Effect, Input};
+use crm_scheduler::PlanFlags;
 use membership_base::{Instant, NodeId, Rng, View};
 use membership_totem::{self as totem, Guarantee};
 
@@ -422,8 +424,10 @@ impl World {
             }
             Effect::Schedule { plan, cib, now_s } => {
                 let now_s = i64::try_from(now_s).unwrap_or(0);
-                let transition = crm_scheduler::schedule(&cib, now_s, plan).transition;
-                let again = crm_scheduler::schedule(&cib, now_s, plan).transition;
+                let now = Time::from_epoch(now_s);
+                let flags = PlanFlags::default;
+                let transition = crm_scheduler::schedule(&cib, now, flags(), plan).transition;
+                let again = crm_scheduler::schedule(&cib, now, flags(), plan).transition;
                 self.checker.require(transition == again, || {
                     format!("invariant 6: plan {plan} of node {id} differs the second time")
                 });
