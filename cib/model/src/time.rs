@@ -254,13 +254,13 @@ pub fn parse_duration_seconds(text: &str) -> Option<i64> {
         }
         let (n, after) = scan_prefix(rest)?;
         let unit = match (after.chars().next()?, clock) {
-            ('Y', false) => 365 * 86_400,
+            ('Y', _) => 365 * 86_400,
             ('M', false) => 30 * 86_400,
-            ('W', false) => 7 * 86_400,
-            ('D', false) => 86_400,
-            ('H', true) => 3600,
+            ('W', _) => 7 * 86_400,
+            ('D', _) => 86_400,
+            ('H', _) => 3600,
             ('M', true) => 60,
-            ('S', true) => 1,
+            ('S', _) => 1,
             _ => return None,
         };
         total = total.saturating_add(n.saturating_mul(unit));

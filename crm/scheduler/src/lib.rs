@@ -13,6 +13,7 @@ mod base;
 mod constraints;
 mod graph;
 mod ordering;
+pub mod overview;
 mod plan;
 mod reasons;
 mod status;
@@ -54,8 +55,9 @@ pub fn schedule_model(model: Arc<Model>, now: Time, flags: PlanFlags, transition
     ws.order_remote_actions();
     ws.schedule_fencing_and_shutdowns();
     ws.apply_orderings();
+    let summary = plan::summarize(&mut ws);
     let transition = ws.create_graph(transition_id);
-    Plan::new(transition, ws)
+    Plan::new(transition, summary, ws)
 }
 
 /// What a CIB says about the present, at a time.

@@ -21,12 +21,19 @@ pub struct Problem {
 pub struct Plan {
     /// What has to be done, in which order.
     pub transition: Transition,
+    summary: Vec<String>,
     ws: Ws,
 }
 
+/// The changes in words. Actions that nobody gave a node yet get that of their resource by it, so
+/// it comes before the graph.
+pub(crate) fn summarize(ws: &mut Ws) -> Vec<String> {
+    summary::Summary::new(ws).lines()
+}
+
 impl Plan {
-    pub(crate) fn new(transition: Transition, ws: Ws) -> Plan {
-        Plan { transition, ws }
+    pub(crate) fn new(transition: Transition, summary: Vec<String>, ws: Ws) -> Plan {
+        Plan { transition, summary, ws }
     }
 
     /// Scores as lines of text, if they were asked for.
@@ -70,7 +77,7 @@ impl Plan {
     }
 
     /// One line for each change, with its reason.
-    pub fn summary(&mut self) -> Vec<String> {
-        summary::Summary::new(&mut self.ws).lines()
+    pub fn summary(&self) -> &[String] {
+        &self.summary
     }
 }

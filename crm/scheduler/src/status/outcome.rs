@@ -80,6 +80,18 @@ impl Ws {
         }
         self.process_failure(&history, strategy, role, last_failure, on_fail);
         if history.status == ExecStatus::ErrorHard {
+            let why = self.op(op).exit_reason.clone().filter(|r| !r.is_empty());
+            let text = format!(
+                "Preventing {} from restarting on {} because of hard failure ({}{}) | {}",
+                self[parent].id,
+                self[node].name,
+                exit_status_text(history.rc),
+                why.map(|w| format!(": {w}")).unwrap_or_default(),
+                self.op(op).id.as_deref().unwrap_or_default()
+            );
+            if history.rc != 5 {
+                self.error(text);
+            }
             self.resource_location(parent, Some(node), -INFINITY, Reason::HardError);
         } else if history.status == ExecStatus::ErrorFatal {
             let text = format!(
@@ -452,7 +464,7 @@ impl Ws {
                 return None;
             }
             let on = op.on_node.as_deref()?;
-            let there = node.is_some_and(|n| self[n].name.eq_ignore_ascii_case(on));
+            let there = node.is_none_or(|n| self[n].name.eq_ignore_ascii_case(on));
             let (named, _, _) = cib_model::parse_op_key(op.key.as_deref()?)?;
             (there && named == &**id).then_some(op.rc.unwrap_or(0))
         })
