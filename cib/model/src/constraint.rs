@@ -172,15 +172,6 @@ pub struct TicketConstraint {
     pub sets: Vec<ResourceSet>,
 }
 
-/// What the sets of a constraint are for; decides how references to tags are expanded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetUse {
-    /// Sets as configured.
-    Configured,
-    /// A set made from a tag.
-    FromTag,
-}
-
 impl ResourceSet {
     fn read(node: Node<'_>) -> ResourceSet {
         let owned = |name: &str| node.attr(name).map(Str::from);

@@ -23,7 +23,7 @@ mod time;
 
 pub use attrs::{Attrs, Str};
 pub use constraint::{
-    Colocation, Constraint, Location, LocationTarget, Order, OrderKind, ResourceSet, SetUse,
+    Colocation, Constraint, Location, LocationTarget, Order, OrderKind, ResourceSet,
     TicketConstraint,
 };
 pub use model::{Model, NodeDef, NodeType, Note, TicketState};
@@ -32,7 +32,10 @@ pub use options::{NoQuorumPolicy, OPTIONS, OptionDef, Options};
 pub use resource::{
     AgentClass, BundleDef, Mount, OpDef, PortMapping, ResourceDef, ResourceKind, Role, capabilities,
 };
-pub use rule::{Combine, Condition, NextChange, Rule, RuleInput, Submatches};
+pub use rule::{
+    Combine, Comparison, Condition, DateField, NextChange, Rule, RuleInput, Submatches, ValueKind,
+    ValueSource,
+};
 pub use score::{
     HealthScores, INFINITY, add_scores, parse_score, parse_score_with, readable_score,
 };

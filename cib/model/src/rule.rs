@@ -399,7 +399,10 @@ fn add_duration(start: Time, duration: Node<'_>) -> Option<Time> {
     Some(start.plus_months(months.clamp(-100_000, 100_000)).plus(seconds))
 }
 
-fn read_date_spec(node: Node<'_>) -> Option<Vec<(DateField, Option<i64>, Option<i64>)>> {
+/// Fields of a date with the bounds of each.
+type DateSpec = Vec<(DateField, Option<i64>, Option<i64>)>;
+
+fn read_date_spec(node: Node<'_>) -> Option<DateSpec> {
     const FIELDS: [(&str, DateField); 10] = [
         ("years", DateField::Year),
         ("months", DateField::Month),

@@ -12,8 +12,6 @@ mod recurring;
 mod remote;
 mod table;
 
-pub(crate) use changes::readable_interval;
-
 use crate::base::Ws;
 
 impl Ws {

@@ -15,8 +15,7 @@ pub(crate) use action::{Action, OnFail, Rel, Requires, af, ar};
 pub(crate) use names::{Names, Sym, task};
 pub(crate) use node::{Node, NodeKind};
 pub(crate) use resource::{
-    Assigned, Bundle, CloneData, LossPolicy, MultiplyActive, Notify, Replica, Rsc, RscTicket,
-    Variant, rf,
+    Assigned, LossPolicy, MultiplyActive, Notify, Replica, Rsc, RscTicket, Variant, rf,
 };
 pub(crate) use sort::{insert_sorted, merge_sort};
 pub(crate) use table::{Probe, Slot, Table};
@@ -24,8 +23,8 @@ pub(crate) mod ws_types {
     pub(crate) use super::ws::{Config, HistRsc, OpRef, Placement, Where};
 }
 pub(crate) use ws::{
-    Coloc, FailedOp, HistRsc, LocationCon, OpRef, Ordering, ParamCheck, Placement, StateEntry,
-    Ticket, Where, Ws, cf,
+    Coloc, FailedOp, HistRsc, LocationCon, OpRef, Ordering, ParamCheck, Placement, Ticket, Where,
+    Ws, cf,
 };
 
 use std::ops::{Index, IndexMut};

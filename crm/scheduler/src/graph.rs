@@ -64,10 +64,10 @@ impl Ws {
                     self.graph_resource(inner, graph);
                 }
                 for replica in self[rsc].bundle.replicas.clone() {
-                    if let Some(remote) = replica.remote {
-                        if let Some(address) = self.host_address(remote) {
-                            self.params(remote, None).set("addr", &address);
-                        }
+                    if let Some(remote) = replica.remote
+                        && let Some(address) = self.host_address(remote)
+                    {
+                        self.params(remote, None).set("addr", &address);
                     }
                     let parts = [replica.ip, Some(replica.container), replica.remote];
                     for part in parts.into_iter().flatten() {

@@ -32,6 +32,10 @@ pub struct Overview {
     pub failed: Vec<OpView>,
     /// Location constraints with negative scores.
     pub bans: Vec<BanView>,
+    /// Location constraints.
+    pub locations: Vec<LocationView>,
+    /// Colocation constraints.
+    pub colocations: Vec<ColocationView>,
     /// Recorded operations by node, in the order of the status.
     pub history: Vec<NodeHistoryView>,
     /// Whether the cluster as a whole is in maintenance.
@@ -151,6 +155,14 @@ pub struct RscView {
     pub probe_anywhere: Option<i64>,
     /// Exit statuses of failed probes by node.
     pub probes: Vec<(usize, i64)>,
+    /// Location constraints of it, as indices.
+    pub locations: Vec<usize>,
+    /// Colocations in which it depends on something, as indices.
+    pub this_with: Vec<usize>,
+    /// Colocations in which something depends on it, as indices.
+    pub with_this: Vec<usize>,
+    /// What nodes call it in their history.
+    pub history_id: Option<Str>,
     /// For bundles: what each container consists of.
     pub replicas: Vec<ReplicaView>,
 }
@@ -220,6 +232,34 @@ pub struct BanView {
     pub role: Role,
 }
 
+/// A location constraint.
+#[derive(Clone, Debug)]
+pub struct LocationView {
+    /// The constraint's id.
+    pub id: Str,
+    /// Nodes with scores.
+    pub nodes: Vec<(usize, i32)>,
+}
+
+/// A colocation constraint.
+#[derive(Clone, Debug)]
+pub struct ColocationView {
+    /// The constraint's id.
+    pub id: Str,
+    /// The resource that depends.
+    pub dependent: usize,
+    /// The resource that it depends on.
+    pub primary: usize,
+    /// The score.
+    pub score: i32,
+    /// The role of the dependent to which it applies; unknown for all.
+    pub dependent_role: Role,
+    /// The role that the other must have; unknown for any.
+    pub primary_role: Role,
+    /// The node attribute that has to be the same.
+    pub attr: Str,
+}
+
 /// Takes a CIB in.
 pub fn overview(model: Arc<Model>, now: Time) -> Overview {
     let mut ws = Ws::new(model, now, PlanFlags::default());
@@ -244,7 +284,22 @@ pub fn overview(model: Arc<Model>, now: Time) -> Overview {
             bans.push(BanView { id, rsc, node, score: *score, role });
         }
     }
+    let locations = ws.locations.iter().map(|l| LocationView {
+        id: l.id.clone(),
+        nodes: l.nodes.iter().filter_map(|(n, score)| Some((place(*n)?, *score))).collect(),
+    });
+    let colocations = ws.colocs.iter().map(|c| ColocationView {
+        id: c.id.clone(),
+        dependent: c.dependent.0 as usize,
+        primary: c.primary.0 as usize,
+        score: c.score,
+        dependent_role: c.dependent_role,
+        primary_role: c.primary_role,
+        attr: c.attr.clone(),
+    });
     Overview {
+        locations: locations.collect(),
+        colocations: colocations.collect(),
         nodes,
         resources,
         top: ws.top.iter().map(|r| r.0 as usize).collect(),
@@ -259,6 +314,15 @@ pub fn overview(model: Arc<Model>, now: Time) -> Overview {
         stop_all: ws.config.stop_all,
         problems: std::mem::take(&mut ws.problems),
     }
+}
+
+/// The parameters of a resource on a node.
+pub fn parameters(model: Arc<Model>, now: Time, rsc: &str, node: Option<&str>) -> Vec<(Str, Str)> {
+    let mut ws = Ws::new(model, now, PlanFlags::default());
+    let Some(ix) = ws.rscs.iter().position(|r| &*r.id == rsc) else { return Vec::new() };
+    let node = node.and_then(|n| ws.find_node_any(None, Some(n)));
+    let params = ws.params(RscIx(ix as u32), node);
+    params.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn node_view(ws: &mut Ws, ix: NodeIx, place: &dyn Fn(NodeIx) -> Option<usize>) -> NodeView {
@@ -365,6 +429,10 @@ fn rsc_view(ws: &Ws, ix: RscIx, order: &[NodeIx]) -> RscView {
         allowed,
         probe_anywhere: ws.failed_probe(ix, None),
         probes,
+        locations: rsc.locations.clone(),
+        this_with: rsc.this_with.clone(),
+        with_this: rsc.with_this.clone(),
+        history_id: rsc.history_id.clone(),
         replicas: rsc.bundle.replicas.iter().map(replica).collect(),
     }
 }

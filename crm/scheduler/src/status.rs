@@ -13,5 +13,4 @@ mod setup;
 
 pub(crate) use failcount::Count;
 pub(crate) use history::active_range;
-pub(crate) use outcome::History;
 pub use setup::PlanFlags;

@@ -93,10 +93,10 @@ impl Ws {
         if c.score >= INFINITY {
             let mut nodes = Vec::new();
             for instance in instances {
-                if let Some(node) = self.location(instance, Where::Assigned) {
-                    if !self.flag_anywhere(instance, rf::BLOCKED) {
-                        nodes.push(Assigned { node, score: 0 });
-                    }
+                if let Some(node) = self.location(instance, Where::Assigned)
+                    && !self.flag_anywhere(instance, rf::BLOCKED)
+                {
+                    nodes.push(Assigned { node, score: 0 });
                 }
             }
             self.intersect(dependent, &nodes, false);

@@ -417,7 +417,7 @@ impl Ws {
             let rounded = if exact < 0.0 { f64::from(exact) - 0.5 } else { f64::from(exact) + 0.5 };
             let mut delta = rounded as i32;
             if delta == 0 && score != 0 {
-                delta = if factor > 0.0 { 1 } else { i32::from(factor < 0.0) * -1 };
+                delta = if factor > 0.0 { 1 } else { -i32::from(factor < 0.0) };
             }
             let new = add_scores(delta, slot.score);
             if only_positive && new < 0 && slot.score > 0 {

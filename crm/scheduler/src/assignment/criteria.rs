@@ -20,10 +20,10 @@ impl Ws {
         for node in self.node_order.clone() {
             let mut health = base;
             for (name, value) in self[node].attrs.iter() {
-                if name.starts_with("#health") {
-                    if let Some(score) = parse_score_with(value, self.config.health) {
-                        health = cib_model::add_scores(score, health);
-                    }
+                if name.starts_with("#health")
+                    && let Some(score) = parse_score_with(value, self.config.health)
+                {
+                    health = cib_model::add_scores(score, health);
                 }
             }
             if health == 0 {
@@ -162,10 +162,10 @@ impl Ws {
             return;
         }
         let clearing = crate::base::task::CLEAR_FAILCOUNT;
-        if self.actions_exact(rsc, clearing, 0, node).is_empty() {
-            if let Some(failed) = self.threshold_reached(rsc, node) {
-                self.resource_location(failed, Some(node), -INFINITY, Reason::MigrationThreshold);
-            }
+        if self.actions_exact(rsc, clearing, 0, node).is_empty()
+            && let Some(failed) = self.threshold_reached(rsc, node)
+        {
+            self.resource_location(failed, Some(node), -INFINITY, Reason::MigrationThreshold);
         }
     }
 
@@ -198,10 +198,10 @@ impl Ws {
         for child in self[rsc].children.clone() {
             self.exclusive_discovery(child, node);
         }
-        if let Some(slot) = self[rsc].allowed.get_mut(node) {
-            if slot.probe != Probe::Exclusive {
-                slot.score = -INFINITY;
-            }
+        if let Some(slot) = self[rsc].allowed.get_mut(node)
+            && slot.probe != Probe::Exclusive
+        {
+            slot.score = -INFINITY;
         }
     }
 
@@ -226,13 +226,14 @@ impl Ws {
                 self[rsc].lock_node = None;
                 self[rsc].lock_time = 0;
             }
-        } else if let [node] = self[rsc].active[..] {
-            if self[node].shutdown && !self[node].unclean {
-                let asked = self.attr(node, "shutdown").and_then(scan_int).unwrap_or(0);
-                let time = if asked == 0 { self.now() } else { asked };
-                self[rsc].lock_node = Some(node);
-                self[rsc].lock_time = time;
-            }
+        } else if let [node] = self[rsc].active[..]
+            && self[node].shutdown
+            && !self[node].unclean
+        {
+            let asked = self.attr(node, "shutdown").and_then(scan_int).unwrap_or(0);
+            let time = if asked == 0 { self.now() } else { asked };
+            self[rsc].lock_node = Some(node);
+            self[rsc].lock_time = time;
         }
         let Some(lock) = self[rsc].lock_node else { return };
         if self.config.shutdown_lock_ms > 0 {

@@ -148,10 +148,10 @@ impl Ws {
         let mut children = self[clone].children.clone();
         for child in &children {
             let priority = self[*child].promotion_priority;
-            if priority >= 0 {
-                if let Some(node) = self.location(*child, Where::Assigned) {
-                    self[clone].allowed.add(node, priority);
-                }
+            if priority >= 0
+                && let Some(node) = self.location(*child, Where::Assigned)
+            {
+                self[clone].allowed.add(node, priority);
             }
         }
         for coloc in self.with_this(clone) {

@@ -44,7 +44,6 @@ tasks! {
     RELOAD_AGENT = "reload-agent",
     MAINTENANCE_NODES = "maintenance_nodes",
     STONITH_ON = "stonith-on",
-    ASYNCMON = "asyncmon",
 }
 
 /// The interner.

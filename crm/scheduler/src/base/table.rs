@@ -67,16 +67,8 @@ impl Table {
         present.map(|(i, s)| (NodeIx(i as u32), s))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.slots.iter().any(|s| s.present)
-    }
-
     pub(crate) fn score(&self, node: NodeIx) -> Option<i32> {
         self.get(node).map(|s| s.score)
-    }
-
-    pub(crate) fn set_all(&mut self, score: i32) {
-        self.slots.iter_mut().filter(|s| s.present).for_each(|s| s.score = score);
     }
 
     pub(crate) fn add(&mut self, node: NodeIx, score: i32) {

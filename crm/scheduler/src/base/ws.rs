@@ -560,10 +560,10 @@ impl Ws {
 
     pub(crate) fn current_node(&self, rsc: RscIx) -> Option<NodeIx> {
         // The common case needs no counting.
-        if let [one] = self[rsc].active[..] {
-            if !self.is_bundle(rsc) {
-                return Some(one);
-            }
+        if let [one] = self[rsc].active[..]
+            && !self.is_bundle(rsc)
+        {
+            return Some(one);
         }
         self.active_node(rsc).0
     }

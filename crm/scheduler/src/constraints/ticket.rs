@@ -110,10 +110,8 @@ impl Ws {
         }
         match own.policy {
             LossPolicy::Stop => ban(self),
-            LossPolicy::Demote => {
-                if own.role != Role::Promoted {
-                    ban(self);
-                }
+            LossPolicy::Demote if own.role != Role::Promoted => {
+                ban(self);
             }
             LossPolicy::Fence if role_fits => {
                 ban(self);

@@ -2,7 +2,7 @@
 
 use cib_model::{INFINITY, Order, OrderKind, ResourceSet, Role, Str, scan_min_int};
 
-use crate::base::{Coloc, NodeIx, Ordering, Placement, RscIx, Sym, Variant, Ws, ar, cf, rf, task};
+use crate::base::{Coloc, NodeIx, Placement, RscIx, Sym, Variant, Ws, ar, cf, rf, task};
 use crate::constraints::Named;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,10 +329,10 @@ impl Ws {
         }
         if let Some(connection) = connection {
             for node in nodes {
-                if self[*node].remote != Some(connection) {
-                    if let Some(slot) = self[rsc].allowed.get_mut(*node) {
-                        slot.score = -INFINITY;
-                    }
+                if self[*node].remote != Some(connection)
+                    && let Some(slot) = self[rsc].allowed.get_mut(*node)
+                {
+                    slot.score = -INFINITY;
                 }
             }
             return;
@@ -456,10 +456,11 @@ impl Ws {
             self.order_rscs(previous, task::PROMOTE, member, task::PROMOTE, implied);
             self.order_rscs(member, task::DEMOTE, previous, task::DEMOTE, ar::ORDERED);
         }
-        if active(self, member) && !active(self, previous) {
-            if let Some(last) = last_active {
-                self.order_rscs(member, task::STOP, last, task::STOP, ar::ORDERED);
-            }
+        if active(self, member)
+            && !active(self, previous)
+            && let Some(last) = last_active
+        {
+            self.order_rscs(member, task::STOP, last, task::STOP, ar::ORDERED);
         }
     }
 
@@ -580,23 +581,5 @@ impl Ws {
         self.order_rscs(inner, task::DEMOTED, rsc, task::DEMOTED, done);
         self.order_rscs(rsc, task::PROMOTE, inner, task::PROMOTE, begin);
         self.order_rscs(inner, task::PROMOTED, rsc, task::PROMOTED, done);
-    }
-
-    /// Orders an action that exists after one that may not, or the other way round.
-    pub(crate) fn order_mixed(
-        &mut self,
-        first: (Option<RscIx>, Option<Sym>, Option<crate::base::ActionIx>),
-        then: (Option<RscIx>, Option<Sym>, Option<crate::base::ActionIx>),
-        flags: u32,
-    ) {
-        self.new_ordering(Ordering {
-            flags,
-            rsc1: first.0,
-            key1: first.1.map(|n| (n, 0)),
-            action1: first.2,
-            rsc2: then.0,
-            key2: then.1.map(|n| (n, 0)),
-            action2: then.2,
-        });
     }
 }

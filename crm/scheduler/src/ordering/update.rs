@@ -119,10 +119,11 @@ impl Ws {
                 self[rsc].clear(rf::RELOAD);
             }
         }
-        if let (Some(r1), Some(r2)) = (first_rsc, then_rsc) {
-            if r1 != r2 && !self.is_parent(r2, r1) {
-                first = self.action_for_ordering(first);
-            }
+        if let (Some(r1), Some(r2)) = (first_rsc, then_rsc)
+            && r1 != r2
+            && !self.is_parent(r2, r1)
+        {
+            first = self.action_for_ordering(first);
         }
         if first == rel.action {
             let first_flags = self.flags_for_ordering(first, then_node);
@@ -386,20 +387,21 @@ impl Ws {
                 self.clear_because(then, af::MIGRATABLE, first);
                 self[then].clear(af::PSEUDO);
             }
-            ar::UNRUNNABLE_FIRST_BLOCKS => {
-                if filtered(af::RUNNABLE) && is(self, then, af::RUNNABLE) && !given(af::RUNNABLE) {
-                    self.clear_because(then, af::RUNNABLE, first);
-                    self.clear_because(then, af::MIGRATABLE, first);
-                }
+            ar::UNRUNNABLE_FIRST_BLOCKS
+                if filtered(af::RUNNABLE)
+                    && is(self, then, af::RUNNABLE)
+                    && !given(af::RUNNABLE) =>
+            {
+                self.clear_because(then, af::RUNNABLE, first);
+                self.clear_because(then, af::MIGRATABLE, first);
             }
-            ar::FIRST_IMPLIES_THEN => {
+            ar::FIRST_IMPLIES_THEN
                 if filtered(af::OPTIONAL)
                     && is(self, then, af::OPTIONAL)
                     && !given(af::OPTIONAL)
-                    && !is(self, first, af::MIGRATABLE)
-                {
-                    self.clear_because(then, af::OPTIONAL, first);
-                }
+                    && !is(self, first, af::MIGRATABLE) =>
+            {
+                self.clear_because(then, af::OPTIONAL, first);
             }
             ar::INTERMEDIATE_STOP => self.restart(first, then, filter),
             _ => {}

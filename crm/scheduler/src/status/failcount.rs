@@ -1,6 +1,6 @@
 //! How often a resource failed on a node, from node attributes.
 
-use cib_model::{Str, add_scores, base_name, parse_op_key, parse_score, scan_int, seconds_of_ms};
+use cib_model::{Str, add_scores, base_name, parse_score, scan_int, seconds_of_ms};
 
 use crate::base::ws_types::OpRef;
 use crate::base::{NodeIx, RscIx, Ws, rf, task};
@@ -77,10 +77,10 @@ impl Ws {
                 if let Some(n) = parse_score(value).filter(|_| applies(rest)) {
                     failures = add_scores(failures, n);
                 }
-            } else if let Some(rest) = attr.strip_prefix("last-failure-") {
-                if let Some(at) = scan_int(value).filter(|_| applies(rest)) {
-                    last = last.max(at);
-                }
+            } else if let Some(rest) = attr.strip_prefix("last-failure-")
+                && let Some(at) = scan_int(value).filter(|_| applies(rest))
+            {
+                last = last.max(at);
             }
         }
         (failures, last)
@@ -148,10 +148,5 @@ impl Ws {
         let action = self.rsc_action(rsc, name, 0, name, Some(node), false);
         self[action].meta.set("op_no_wait", "true");
         action
-    }
-
-    /// Operation and interval that a key names, for messages.
-    pub(crate) fn key_parts(key: &str) -> Option<(&str, u32)> {
-        parse_op_key(key).map(|(_, op, interval)| (op, interval))
     }
 }

@@ -252,10 +252,13 @@ impl Ws {
         }
         let universal = self[clone].clone.max == self.node_order.len() as i32;
         let gone = !self[node].online || self[node].unclean;
-        if let Some(rsc) = found {
-            if !self[rsc].is(rf::NEEDS_FENCING) && gone && !self.is_guest(node) && !universal {
-                found = None;
-            }
+        if let Some(rsc) = found
+            && !self[rsc].is(rf::NEEDS_FENCING)
+            && gone
+            && !self.is_guest(node)
+            && !universal
+        {
+            found = None;
         }
         if found.is_none() {
             let extra = self.create_instance(clone)?;

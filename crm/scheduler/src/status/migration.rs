@@ -77,10 +77,10 @@ impl Ws {
     fn newer_state(&self, rsc: &str, node: &str, to: Option<OpRef>, from: Option<OpRef>) -> bool {
         let Some(mut op) = from.or(to) else { return false };
         let source = self.op(op).migrate_source.clone();
-        if let (Some(to), true) = (to, from.is_some()) {
-            if source.is_some_and(|s| s.eq_ignore_ascii_case(node)) {
-                op = to;
-            }
+        if let (Some(to), true) = (to, from.is_some())
+            && source.is_some_and(|s| s.eq_ignore_ascii_case(node))
+        {
+            op = to;
         }
         self.acted_after(rsc, node, op) || self.not_running_after(rsc, node, op)
     }
@@ -165,10 +165,11 @@ impl Ws {
         self[h.rsc].orig_role = Role::Started;
         let id = self[h.rsc].id.clone();
         let to = self.find_op(&id, "migrate_to", &source, Some(&target), Some(0));
-        if !self.unknown_on(h.rsc, &source) && !self.newer_state(&id, &source, to, Some(h.op)) {
-            if let Some(node) = self.find_node(&source).filter(|n| self[*n].online) {
-                self.add_running(h.rsc, node, true);
-            }
+        if !self.unknown_on(h.rsc, &source)
+            && !self.newer_state(&id, &source, to, Some(h.op))
+            && let Some(node) = self.find_node(&source).filter(|n| self[*n].online)
+        {
+            self.add_running(h.rsc, node, true);
         }
     }
 }

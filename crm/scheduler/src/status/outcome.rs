@@ -3,7 +3,7 @@
 use cib_model::{ExecStatus, INFINITY, Role, ctime_text, exit_status_text};
 
 use crate::base::ws_types::OpRef;
-use crate::base::{FailedOp, NodeIx, OnFail, RscIx, Ws, rf, task};
+use crate::base::{FailedOp, NodeIx, OnFail, RscIx, Ws, rf};
 use crate::reasons::Reason;
 
 /// One recorded operation while it is looked at; its result may be reinterpreted.
@@ -468,10 +468,5 @@ impl Ws {
             let (named, _, _) = cib_model::parse_op_key(op.key.as_deref()?)?;
             (there && named == &**id).then_some(op.rc.unwrap_or(0))
         })
-    }
-
-    /// Whether an action is a task of collective resources that this one remaps.
-    pub(crate) fn is_stop_name(&self, name: crate::base::Sym) -> bool {
-        name == task::STOP || self.names.ends_with(name, "stop")
     }
 }

@@ -8,7 +8,7 @@ use cib_model::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::base::ws_types::{Config, HistRsc, Placement};
-use crate::base::{Names, Node, NodeIx, NodeKind, Probe, Ws};
+use crate::base::{Names, Node, NodeIx, NodeKind, Ws};
 use crate::reasons::Reasons;
 
 /// What a caller wants beyond the plan itself.
@@ -262,6 +262,3 @@ fn read_config(model: &Model, now: Time, flags: PlanFlags) -> Config {
         health: o.health_scores(),
     }
 }
-
-/// A cell for a node that must not be probed.
-pub(crate) const NEVER: Probe = Probe::Never;

@@ -229,10 +229,10 @@ impl Ws {
         if let Some(node) = node {
             line.push_str(&format!(" {}", self[node].name));
         }
-        if role == Role::Stopped {
-            if let Some(rc) = self.failed_probe(rsc, node) {
-                line.push_str(&format!(" ({}) ", exit_status_text(rc)));
-            }
+        if role == Role::Stopped
+            && let Some(rc) = self.failed_probe(rsc, node)
+        {
+            line.push_str(&format!(" ({}) ", exit_status_text(rc)));
         }
         let flags = self.primitive_flags(rsc, node, pending);
         if !flags.is_empty() {
