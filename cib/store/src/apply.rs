@@ -135,6 +135,19 @@ fn needs_copy(op: &Operation) -> bool {
     }
 }
 
+/// Whether part of the configuration is put in the place of another, which counts as a change even
+/// if both are the same.
+fn swaps_section(op: &Operation) -> bool {
+    match op {
+        Operation::Replace { target, xml } => {
+            let status = matches!(target, Target::Section(s) if s == "status");
+            let whole = Doc::parse(xml).is_ok_and(|d| d.root().name() == "cib");
+            !status && !whole
+        }
+        _ => false,
+    }
+}
+
 /// The change with all that follows from it: `None` for no change, else whether it is one of the
 /// configuration.
 fn change(
@@ -160,6 +173,7 @@ fn change(
             .map(|p| patch::touches(&p, "/cib/configuration")),
         None => patch::pending_change(doc),
     };
+    let pending = pending.or_else(|| swaps_section(op).then_some(true));
     let Some(config_changed) = pending else { return Ok(None) };
     let given = Version::of(doc);
     if given.config() < old.config() {

@@ -13,6 +13,7 @@ mod crm_diff;
 mod crm_error;
 mod crm_mon;
 mod crm_node;
+mod crm_resource;
 mod crm_rule;
 mod crm_shadow;
 mod crm_simulate;
@@ -81,6 +82,12 @@ const TABLE: &[Tool] = &[
     ),
     tool("crm_mon", crm_mon::OPTIONS, crm_mon::run, "Shows the state of the cluster"),
     tool("crm_node", crm_node::OPTIONS, crm_node::run, "Shows the local node and the membership"),
+    tool(
+        "crm_resource",
+        crm_resource::OPTIONS,
+        crm_resource::run,
+        "Shows and changes resources, and where they run",
+    ),
     tool("crm_rule", crm_rule::OPTIONS, crm_rule::run, "Checks whether rules are in effect"),
     tool(
         "crm_shadow",

@@ -52,7 +52,7 @@ impl From<ErrorKind> for Failure {
     }
 }
 
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     // There is no escaping in XPath 1.0: text with both quotes cannot be named, and matches nothing.
     if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
 }
@@ -100,7 +100,15 @@ pub fn find(
     id: Option<&str>,
     name: Option<&str>,
 ) -> Result<Vec<Pair>, StoreError> {
-    let target = Target::XPath(search(place, id, name)?);
+    select(cib, search(place, id, name)?)
+}
+
+/// The nvpairs that an XPath expression selects.
+///
+/// # Errors
+/// If there is none, or the CIB cannot be read.
+pub fn select(cib: &mut dyn Cib, xpath: String) -> Result<Vec<Pair>, StoreError> {
+    let target = Target::XPath(xpath);
     let op = Operation::Query { target, no_children: false, paths: false };
     let found = cib.apply(&op, false)?.output.ok_or(StoreError::from(ErrorKind::NoSuchItem))?;
     let root = found.root();

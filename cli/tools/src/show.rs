@@ -13,7 +13,7 @@ use crm_scheduler::overview::{NodeSort, NodeView, Overview, RscView, overview};
 use crate::cib::Cib;
 use crate::dates::Date;
 
-pub(crate) use text::Sections as TextSections;
+pub(crate) use text::status_text;
 
 /// A cluster at one moment.
 pub(crate) struct Cluster {
