@@ -3,11 +3,27 @@
 use cib_model::Role;
 
 use super::variants::Changed;
-use crate::base::{ActionIx, NodeIx, RscIx, Ws, af, ar, rf, task};
+use crate::base::{ActionIx, NodeIx, Ws, af, ar, rf, task};
 
 /// Relations are worked out recursively; a plan in which that goes deeper than this is one in
 /// which actions take turns in changing each other.
 const DEPTH_MAX: u32 = 2000;
+
+/// Kinds of relations in the order in which they are worked out, with the flags of the first
+/// action that count and the flags that may change.
+const STEPS: [(u32, u32, u32); 11] = [
+    (ar::FIRST_IMPLIES_THEN, af::OPTIONAL, af::OPTIONAL),
+    (ar::INTERMEDIATE_STOP, u32::MAX, af::OPTIONAL | af::RUNNABLE),
+    (ar::THEN_IMPLIES_FIRST, u32::MAX, af::OPTIONAL),
+    (ar::PROMOTED_THEN_IMPLIES_FIRST, af::OPTIONAL, af::OPTIONAL),
+    (ar::MIN_RUNNABLE, u32::MAX, af::RUNNABLE),
+    (ar::NESTED_REMOTE_PROBE, u32::MAX, af::RUNNABLE),
+    (ar::UNRUNNABLE_FIRST_BLOCKS, u32::MAX, af::RUNNABLE),
+    (ar::UNMIGRATABLE_THEN_BLOCKS, u32::MAX, af::OPTIONAL),
+    (ar::FIRST_ELSE_THEN, u32::MAX, af::OPTIONAL),
+    (ar::ORDERED, u32::MAX, af::RUNNABLE),
+    (ar::ASYMMETRIC, u32::MAX, af::RUNNABLE),
+];
 
 impl Ws {
     /// An action's flags, for collective resources as they follow from their parts.
@@ -163,101 +179,28 @@ impl Ws {
             node = self[first].node;
         }
         let (then_rsc, first_rsc) = (self[then].rsc, self[first].rsc);
-        let runnable = first_flags & af::RUNNABLE != 0;
         let optional = first_flags & af::OPTIONAL != 0;
-        let mut apply = |ws: &mut Ws, rsc: RscIx, given: u32, filter: u32, kind: u32| {
-            changed.add(ws.update_ordered(rsc, first, then, node, given, filter, kind));
-        };
-        if flags & ar::FIRST_IMPLIES_THEN != 0 {
-            match then_rsc {
-                Some(rsc) => {
-                    let given = first_flags & af::OPTIONAL;
-                    apply(self, rsc, given, af::OPTIONAL, ar::FIRST_IMPLIES_THEN);
-                }
-                None if !optional && self[then].is(af::OPTIONAL) => {
-                    self[then].clear(af::OPTIONAL);
-                    changed.then = true;
-                }
-                None => {}
+        for (kind, given, filter) in STEPS {
+            if flags & kind == 0 {
+                continue;
             }
-        }
-        let mut apply = |ws: &mut Ws, rsc: RscIx, given: u32, filter: u32, kind: u32| {
-            changed.add(ws.update_ordered(rsc, first, then, node, given, filter, kind));
-        };
-        if let Some(rsc) = then_rsc.filter(|_| flags & ar::INTERMEDIATE_STOP != 0) {
-            let filter = af::OPTIONAL | af::RUNNABLE;
-            apply(self, rsc, first_flags, filter, ar::INTERMEDIATE_STOP);
-        }
-        if flags & ar::THEN_IMPLIES_FIRST != 0 {
-            match first_rsc {
-                Some(rsc) => {
-                    apply(self, rsc, first_flags, af::OPTIONAL, ar::THEN_IMPLIES_FIRST);
+            let given = first_flags & given;
+            let owner = if kind == ar::THEN_IMPLIES_FIRST { first_rsc } else { then_rsc };
+            let Some(owner) = owner else {
+                changed.add(self.update_unowned(first, then, first_flags, kind));
+                continue;
+            };
+            let mut kind = kind;
+            if kind == ar::NESTED_REMOTE_PROBE {
+                let runnable = first_flags & af::RUNNABLE != 0;
+                if !runnable && first_rsc.is_some_and(|r| !self[r].active.is_empty()) {
+                    self[then].before[i].flags = ar::NONE;
+                    flags = ar::NONE;
+                    continue;
                 }
-                None if !optional && self[first].is(af::RUNNABLE) => {
-                    self[first].clear(af::RUNNABLE);
-                    changed.first = true;
-                }
-                None => {}
+                kind = ar::UNRUNNABLE_FIRST_BLOCKS;
             }
-        }
-        let mut apply = |ws: &mut Ws, rsc: RscIx, given: u32, filter: u32, kind: u32| {
-            changed.add(ws.update_ordered(rsc, first, then, node, given, filter, kind));
-        };
-        if let Some(rsc) = then_rsc.filter(|_| flags & ar::PROMOTED_THEN_IMPLIES_FIRST != 0) {
-            let given = first_flags & af::OPTIONAL;
-            apply(self, rsc, given, af::OPTIONAL, ar::PROMOTED_THEN_IMPLIES_FIRST);
-        }
-        if flags & ar::MIN_RUNNABLE != 0 {
-            match then_rsc {
-                Some(rsc) => apply(self, rsc, first_flags, af::RUNNABLE, ar::MIN_RUNNABLE),
-                None if runnable => {
-                    let a = &mut self[then];
-                    a.runnable_before += 1;
-                    if a.runnable_before >= a.required_runnable_before && !a.is(af::RUNNABLE) {
-                        a.set(af::RUNNABLE);
-                        changed.then = true;
-                    }
-                }
-                None => {}
-            }
-        }
-        let mut apply = |ws: &mut Ws, rsc: RscIx, given: u32, filter: u32, kind: u32| {
-            changed.add(ws.update_ordered(rsc, first, then, node, given, filter, kind));
-        };
-        if let Some(rsc) = then_rsc.filter(|_| flags & ar::NESTED_REMOTE_PROBE != 0) {
-            if !runnable && first_rsc.is_some_and(|r| !self[r].active.is_empty()) {
-                self[then].before[i].flags = ar::NONE;
-                flags = ar::NONE;
-            } else {
-                apply(self, rsc, first_flags, af::RUNNABLE, ar::UNRUNNABLE_FIRST_BLOCKS);
-            }
-        }
-        if flags & ar::UNRUNNABLE_FIRST_BLOCKS != 0 {
-            match then_rsc {
-                Some(rsc) => {
-                    apply(self, rsc, first_flags, af::RUNNABLE, ar::UNRUNNABLE_FIRST_BLOCKS);
-                }
-                None if !runnable && self[then].is(af::RUNNABLE) => {
-                    self[then].clear(af::RUNNABLE);
-                    changed.then = true;
-                }
-                None => {}
-            }
-        }
-        let mut apply = |ws: &mut Ws, rsc: RscIx, given: u32, filter: u32, kind: u32| {
-            changed.add(ws.update_ordered(rsc, first, then, node, given, filter, kind));
-        };
-        if let Some(rsc) = then_rsc {
-            for (kind, filter) in [
-                (ar::UNMIGRATABLE_THEN_BLOCKS, af::OPTIONAL),
-                (ar::FIRST_ELSE_THEN, af::OPTIONAL),
-                (ar::ORDERED, af::RUNNABLE),
-                (ar::ASYMMETRIC, af::RUNNABLE),
-            ] {
-                if flags & kind != 0 {
-                    apply(self, rsc, first_flags, filter, kind);
-                }
-            }
+            changed.add(self.update_ordered(owner, first, then, node, given, filter, kind));
         }
         if self[first].is(af::RUNNABLE) && flags & ar::FIRST_IMPLIES_THEN_GRAPHED != 0 && !optional
         {
@@ -273,6 +216,43 @@ impl Ws {
         if flags & needs != 0 && stuck && self[then].is(af::RUNNABLE) {
             self[then].clear(af::RUNNABLE);
             changed.then = true;
+        }
+        changed
+    }
+
+    /// What a relation does to an action of no resource.
+    fn update_unowned(
+        &mut self,
+        first: ActionIx,
+        then: ActionIx,
+        first_flags: u32,
+        kind: u32,
+    ) -> Changed {
+        let mut changed = Changed::default();
+        let optional = first_flags & af::OPTIONAL != 0;
+        let runnable = first_flags & af::RUNNABLE != 0;
+        match kind {
+            ar::FIRST_IMPLIES_THEN if !optional && self[then].is(af::OPTIONAL) => {
+                self[then].clear(af::OPTIONAL);
+                changed.then = true;
+            }
+            ar::THEN_IMPLIES_FIRST if !optional && self[first].is(af::RUNNABLE) => {
+                self[first].clear(af::RUNNABLE);
+                changed.first = true;
+            }
+            ar::MIN_RUNNABLE if runnable => {
+                let a = &mut self[then];
+                a.runnable_before += 1;
+                if a.runnable_before >= a.required_runnable_before && !a.is(af::RUNNABLE) {
+                    a.set(af::RUNNABLE);
+                    changed.then = true;
+                }
+            }
+            ar::UNRUNNABLE_FIRST_BLOCKS if !runnable && self[then].is(af::RUNNABLE) => {
+                self[then].clear(af::RUNNABLE);
+                changed.then = true;
+            }
+            _ => {}
         }
         changed
     }

@@ -28,7 +28,10 @@ impl Ws {
         self.top = top;
         if self.config.fencing_enabled && !self.config.have_fencing {
             self.error(
-                "Resource start-up disabled since no fencing resources have been defined".into(),
+                "Resource start-up disabled since no fencing resources have been defined. Either \
+                 configure some or disable fencing with the fencing-enabled option. NOTE: Clusters \
+                 with shared data need fencing to ensure data integrity."
+                    .into(),
             );
         }
     }
