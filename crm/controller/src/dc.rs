@@ -85,10 +85,15 @@ impl Dc {
         }
     }
 
+    /// Nothing is due while the members are not known: [`Controller::advance`] would do nothing.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if !self.joined {
+            return None;
+        }
         let flights =
             self.execution.iter().flat_map(|e| e.flights().map(|(_, flight)| flight.deadline));
-        let fences = self.fences.values().filter(|f| f.ticket.is_none()).map(|f| f.not_before);
+        let asks = |f: &&Fence| f.ticket.is_none() && f.action_id.is_some();
+        let fences = self.fences.values().filter(asks).map(|f| f.not_before);
         let other = [self.wait_until, Some(self.recheck_at)].into_iter().flatten();
         flights.chain(fences).chain(other).min().filter(|at| *at < NEVER)
     }

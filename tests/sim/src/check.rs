@@ -92,10 +92,8 @@ impl Checker {
             self.fail(text);
         }
         for other in view.came_with_us.iter().filter(|o| **o != host) {
-            let (mine, theirs) = (
-                self.orders.get(&(before.id, host)),
-                self.orders.get(&(before.id, *other)),
-            );
+            let (mine, theirs) =
+                (self.orders.get(&(before.id, host)), self.orders.get(&(before.id, *other)));
             // The other one may be on its way here still; it must not know less than is common.
             let (Some(mine), Some(theirs)) = (mine, theirs) else { continue };
             let common = mine.len().min(theirs.len());
@@ -132,7 +130,9 @@ impl Checker {
         if let Some(old) = self.versions.insert(host, version)
             && version < old
         {
-            self.fail(format!("invariant 4: node {host} goes from version {old} back to {version}"));
+            self.fail(format!(
+                "invariant 4: node {host} goes from version {old} back to {version}"
+            ));
         }
     }
 

@@ -17,7 +17,6 @@
 
 pub mod check;
 mod host;
-mod mini;
 mod world;
 
 pub use world::{Report, Scenario, run};

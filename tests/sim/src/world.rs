@@ -371,8 +371,7 @@ impl World {
             let guarantee = Guarantee::Agreed;
             daemon.totem.handle(now, totem::Input::Submit { ticket: 0, bytes, guarantee });
             self.drain(id);
-            let refused =
-                self.host(id).daemon.as_ref().is_some_and(|d| d.outbox.len() > waiting);
+            let refused = self.host(id).daemon.as_ref().is_some_and(|d| d.outbox.len() > waiting);
             if refused {
                 break;
             }
@@ -508,7 +507,13 @@ impl World {
                 code::NOT_RUNNING
             }
             "monitor" if !once => code::NOT_RUNNING,
-            "monitor" => if is_active { code::OK } else { code::NOT_RUNNING },
+            "monitor" => {
+                if is_active {
+                    code::OK
+                } else {
+                    code::NOT_RUNNING
+                }
+            }
             _ => code::OK,
         };
         self.trace(|| format!("{id} {resource} {action} = {code}"));
@@ -656,9 +661,10 @@ impl World {
     /// Everything runs exactly once, and all nodes are together.
     fn is_well(&self) -> bool {
         let all = self.names.len();
-        let together = self.hosts.values().all(|h| {
-            h.daemon.as_ref().is_some_and(|d| d.view.members.len() == all)
-        });
+        let together = self
+            .hosts
+            .values()
+            .all(|h| h.daemon.as_ref().is_some_and(|d| d.view.members.len() == all));
         together && RESOURCES.iter().all(|r| self.checker.active(r).len() == 1)
     }
 
@@ -667,10 +673,8 @@ impl World {
             return;
         }
         let well = self.is_well();
-        let state: Vec<String> = RESOURCES
-            .iter()
-            .map(|r| format!("{r} on {:?}", self.checker.active(r)))
-            .collect();
+        let state: Vec<String> =
+            RESOURCES.iter().map(|r| format!("{r} on {:?}", self.checker.active(r))).collect();
         self.checker.require(well, || {
             format!("invariant 5: after the faults not everything runs: {}", state.join(", "))
         });
