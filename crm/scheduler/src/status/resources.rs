@@ -15,7 +15,22 @@ impl Ws {
     pub(crate) fn unpack_resources(&mut self) {
         let model = self.model.clone();
         for def in &model.resources {
-            if let Some(rsc) = self.unpack_resource(def.clone(), None, None) {
+            let before = self.problems.len();
+            let rsc = self.unpack_resource(def.clone(), None, None);
+            if rsc.is_none() && self.problems.len() > before {
+                let kind = match def.kind {
+                    cib_model::ResourceKind::Primitive => "primitive",
+                    cib_model::ResourceKind::Group => "group",
+                    cib_model::ResourceKind::Clone => "clone",
+                    cib_model::ResourceKind::Bundle => "bundle",
+                };
+                let text = format!(
+                    "Ignoring <{kind}> resource '{}' because configuration is invalid",
+                    def.id
+                );
+                self.error(text);
+            }
+            if let Some(rsc) = rsc {
                 self.top.push(rsc);
             }
         }
@@ -304,8 +319,12 @@ impl Ws {
             self.clear_unique(rsc);
         }
         if !can.promotable && self[top].is(rf::PROMOTABLE) {
-            let text =
-                format!("Resource {} cannot be used as a promotable clone resource", self[rsc].id);
+            let text = format!(
+                "Resource {} is of type {} and therefore cannot be used as a promotable clone \
+                 resource",
+                self[rsc].id,
+                self[rsc].def.class.as_deref().unwrap_or_default()
+            );
             self.error(text);
             return false;
         }
