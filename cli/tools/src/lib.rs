@@ -18,6 +18,7 @@ mod crm_rule;
 mod crm_shadow;
 mod crm_simulate;
 mod crm_ticket;
+mod crm_verify;
 mod crmadmin;
 pub mod dates;
 pub mod exit;
@@ -108,6 +109,12 @@ const TABLE: &[Tool] = &[
         "Shows what the cluster would do in a given state",
     ),
     tool("crm_ticket", crm_ticket::OPTIONS, crm_ticket::run, "Shows and changes tickets"),
+    tool(
+        "crm_verify",
+        crm_verify::OPTIONS,
+        crm_verify::run,
+        "Checks whether a configuration is valid",
+    ),
     tool(
         "crmadmin",
         crmadmin::OPTIONS,
