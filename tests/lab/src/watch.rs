@@ -90,13 +90,9 @@ impl Shared {
                 tenure.last = now;
                 tenure.claims += 1;
             }
-            _ => tenures.push(Tenure {
-                mac,
-                first: now,
-                last: now,
-                gap: Duration::ZERO,
-                claims: 1,
-            }),
+            _ => {
+                tenures.push(Tenure { mac, first: now, last: now, gap: Duration::ZERO, claims: 1 })
+            }
         }
     }
 }
