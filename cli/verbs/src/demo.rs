@@ -45,7 +45,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     cli_hosts::become_root()?;
     let stop = watch_for_interrupt()?;
     let work = args.work.clone().unwrap_or_else(|| {
-        // SAFETY-free way to a folder that is this user's own.
         std::env::temp_dir().join(format!("systole-demo-{}", std::process::id()))
     });
     let result = Demo::new(&work).and_then(|demo| demo.play(args, &stop));
@@ -93,7 +92,6 @@ fn watch_for_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 
 struct Demo {
     hosts: Hosts,
-    exe: PathBuf,
     stop: Arc<AtomicBool>,
 }
 
@@ -118,6 +116,15 @@ impl Demo {
         let exe = std::env::current_exe().context("cannot find this program")?;
         fs::create_dir_all(work.join("bin"))
             .with_context(|| format!("cannot make {}", work.display()))?;
+        for name in NODES {
+            // What an earlier run in the same folder left behind.
+            match fs::remove_dir_all(work.join(name).join("state")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).context("cannot remove an earlier run's state");
+                }
+                _ => {}
+            }
+        }
         write_configuration(work)?;
         link_tools(work, &exe)?;
         let mut hosts: Vec<HostConfig> = NODES.iter().map(|n| node(n, work, &exe)).collect();
@@ -131,7 +138,7 @@ impl Demo {
                 suites: vec![CipherSuite::Suite17],
             }),
         })?;
-        Ok(Demo { hosts, exe, stop: Arc::new(AtomicBool::new(false)) })
+        Ok(Demo { hosts, stop: Arc::new(AtomicBool::new(false)) })
     }
 
     fn play(mut self, args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
@@ -197,21 +204,17 @@ impl Demo {
         Ok(Client::connect_to(&self.run_dir(node)?.join("systole.sock"))?)
     }
 
-    /// Runs a `systole` command on a node, showing it.
-    fn command(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
-        let exe = self.exe.to_string_lossy().into_owned();
-        let mut command = vec![exe.as_str()];
-        command.extend(words);
-        let output = self.hosts.exec(node, &command, PATIENCE)?;
-        if !output.success() {
-            bail!("'systole {}' failed: {}", words.join(" "), output.stderr.trim());
-        }
-        Ok(output.stdout)
+    /// Runs a `systole` command against a node. In this process: a password on a command line
+    /// would be everybody's to read.
+    fn command(&self, node: &str, words: &[String]) -> anyhow::Result<()> {
+        crate::run_on(self.client_of(node)?, words)
+            .with_context(|| format!("'systole {}' failed", shown(words)))
     }
 
     fn configure(&self) -> anyhow::Result<()> {
         say("Configuring it, as an operator would:");
-        let serve = format!("command={} demo --serve {PORT}", self.exe.display());
+        let exe = std::env::current_exe().context("cannot find this program")?;
+        let serve = format!("command={} demo --serve {PORT}", exe.display());
         let ip = format!("ip={VIP}");
         let mut commands: Vec<Vec<String>> = Vec::new();
         let mut add =
@@ -263,21 +266,8 @@ impl Demo {
             "web",
         ]);
         for words in &commands {
-            let shown: Vec<String> = words
-                .iter()
-                .map(|w| {
-                    if w.starts_with("password=") {
-                        "password=…".to_owned()
-                    } else if w.contains(' ') {
-                        format!("'{w}'")
-                    } else {
-                        w.clone()
-                    }
-                })
-                .collect();
-            say(&format!("  systole {}", shown.join(" ")));
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            self.command(NODES[0], &words)?;
+            say(&format!("  systole {}", shown(words)));
+            self.command(NODES[0], words)?;
         }
         Ok(())
     }
@@ -325,8 +315,9 @@ impl Demo {
     }
 
     fn show_status(&self, node: &str) -> anyhow::Result<()> {
-        let status = self.command(node, &["status"])?;
-        say(&format!("$ systole status\n{status}"));
+        say("$ systole status");
+        self.command(node, &["status".to_owned()])?;
+        say("");
         Ok(())
     }
 
@@ -384,7 +375,8 @@ impl Demo {
 
     fn linger(&self) -> anyhow::Result<()> {
         say("The cluster stays up until Ctrl-C. Things to try in another terminal:");
-        let exe = self.exe.display();
+        let exe = std::env::current_exe().context("cannot find this program")?;
+        let exe = exe.display();
         for (node, words) in [
             (NODES[0], "status --watch"),
             (NODES[0], "cluster status"),
@@ -402,6 +394,16 @@ impl Demo {
         say("\nCleaning up.");
         Ok(())
     }
+}
+
+/// A command line for people: without secrets, quoted where it has to be.
+fn shown(words: &[String]) -> String {
+    let word = |w: &String| match w.split_once('=') {
+        Some(("password", _)) => "password=…".to_owned(),
+        _ if w.contains(' ') => format!("'{w}'"),
+        _ => w.clone(),
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn ask_vip() -> Option<String> {

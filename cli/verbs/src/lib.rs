@@ -133,9 +133,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
     }))
 }
 
+/// Runs a command line (without the program's name) over a connection that is there already.
+fn run_on(client: crm_ipc::Client, words: &[String]) -> anyhow::Result<()> {
+    let words = std::iter::once("systole").chain(words.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(words)?;
+    carry_out(cli.noun, &mut Session::over(client, cli.json))
+}
+
 fn connected(noun: Noun, json: bool) -> anyhow::Result<()> {
-    let mut session = Session::connect(json)?;
-    let session = &mut session;
+    carry_out(noun, &mut Session::connect(json)?)
+}
+
+fn carry_out(noun: Noun, session: &mut Session) -> anyhow::Result<()> {
     match noun {
         Noun::Status(args) => status::run(session, &args),
         Noun::Cluster(verb) => cluster::run(session, verb),

@@ -15,7 +15,11 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn connect(json: bool) -> anyhow::Result<Session> {
-        Ok(Session { client: Client::connect()?, json })
+        Ok(Session::over(Client::connect()?, json))
+    }
+
+    pub(crate) fn over(client: Client, json: bool) -> Session {
+        Session { client, json }
     }
 
     pub(crate) fn ask(&mut self, request: Request) -> anyhow::Result<Response> {

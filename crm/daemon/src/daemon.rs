@@ -175,7 +175,10 @@ impl Daemon {
             }
             Incoming::Asked(asked) => self.asked(asked),
             Incoming::DiskFailed(reason) => {
-                error!("the CIB cannot be written: {reason}; the change is not acknowledged");
+                error!(
+                    "the CIB cannot be written to {reason}; the change is not acknowledged; see \
+                     that the disk has room, then start the daemon again"
+                );
                 self.fatal("a node that cannot keep the CIB must not go on as if it could");
             }
         }
@@ -224,7 +227,10 @@ impl Daemon {
                     let files = Arc::clone(&self.files);
                     self.in_background(move || match files.save(&snapshot) {
                         Ok(()) => Incoming::Node(Input::Persisted { version }),
-                        Err(error) => Incoming::DiskFailed(error.to_string()),
+                        Err(error) => {
+                            let folder = files.folder().display();
+                            Incoming::DiskFailed(format!("{folder}: {error}"))
+                        }
                     });
                 }
                 Effect::SetAside { doc, reason } => match self.files.set_aside(&doc) {

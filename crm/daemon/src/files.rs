@@ -38,6 +38,11 @@ impl CibFiles {
         Ok(CibFiles { dir: dir.to_owned() })
     }
 
+    /// Where the files are.
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

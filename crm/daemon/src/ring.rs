@@ -86,23 +86,22 @@ impl Ring {
     /// Answers what the ring and the votes look like.
     pub(crate) fn membership(&self, answer: mpsc::Sender<Response>) {
         let names = self.names.clone();
-        let asked = self.transport.status_with(Box::new(move |status| {
+        // Only a stopped ring refuses; the tool then sees the connection end.
+        let _ = self.transport.status_with(Box::new(move |status| {
             // A tool that has hung up does not want its answer.
             let _ = answer.try_send(Response::Membership(Box::new(membership(&status, &names))));
         }));
-        drop(asked); // only a stopped ring refuses; the tool then sees the connection end
     }
 
     /// Answers the keys that start with `prefix`.
     pub(crate) fn cmap(&self, prefix: String, answer: mpsc::Sender<Response>) {
-        let asked = self.transport.status_with(Box::new(move |status| {
+        let _ = self.transport.status_with(Box::new(move |status| {
             let entries = status.cmap.into_iter().filter(|e| e.key.starts_with(&prefix));
             let keys = entries
                 .map(|e| (e.key, e.value.type_name().to_owned(), e.value.to_string()))
                 .collect();
             let _ = answer.try_send(Response::Cmap(keys));
         }));
-        drop(asked);
     }
 
     pub(crate) fn expect_votes(&self, votes: u32) -> Response {
