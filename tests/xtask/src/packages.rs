@@ -6,12 +6,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 /// A package, and a file by which it is known to be there.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 15] = [
     ("busybox-static", "/usr/bin/busybox"),
     ("conmon", "/usr/bin/conmon"),
     ("freeipmi-tools", "/usr/sbin/ipmipower"),
     ("ipmitool", "/usr/bin/ipmitool"),
     ("iproute2", "/usr/bin/ip"),
+    ("iptables", "/usr/sbin/iptables"),
     ("netavark", "/usr/lib/podman/netavark"),
     ("nftables", "/usr/sbin/nft"),
     ("openipmi", "/usr/bin/ipmi_sim"),

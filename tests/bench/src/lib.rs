@@ -1,1 +1,0 @@
-//! Benchmarks and figures as commands anyone can run.

@@ -1,0 +1,42 @@
+//! Figures as commands anyone can run: `cargo run --release -p tests-bench -- figures`.
+//!
+//! Everything is measured from outside, on hosts made of namespaces that run the real daemon: what
+//! counts is when a client sees the address answer. The steps in between come from the daemon's
+//! own events.
+
+mod figures;
+mod memory;
+mod report;
+mod steps;
+
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+
+/// Measures the cluster on this machine. Needs root and nft (package nftables).
+#[derive(Parser)]
+enum Verb {
+    /// Times from fault to recovery, and memory
+    Figures(figures::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let Verb::Figures(args) = Verb::parse();
+    build_systole()?;
+    figures::run(&args)
+}
+
+/// Builds what is measured, the way this program was built, unless `SYSTOLE_BIN` says where it is.
+fn build_systole() -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO");
+    let (None, Some(cargo)) = (std::env::var_os("SYSTOLE_BIN"), cargo) else { return Ok(()) };
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "-p", "cli-systole"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let status = build.status().context("cannot run cargo")?;
+    ensure!(status.success(), "systole could not be built");
+    Ok(())
+}
