@@ -80,7 +80,7 @@ pub(crate) type Alternatives = Vec<Vec<(String, bool)>>;
 pub(crate) struct Element {
     pub(crate) tag: String,
     pub(crate) attrs: Vec<Attr>,
-    pub(crate) one_of: Vec<Alternatives>,
+    pub(crate) one_of: Vec<(Alternatives, Range)>,
     pub(crate) at_most_one: Vec<Vec<String>>,
     pub(crate) children: Vec<Children>,
     pub(crate) deny_names: Vec<(Vec<String>, Range)>,
@@ -187,7 +187,8 @@ fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashM
                 let each = |w: &&str| (w.trim_end_matches('!').to_string(), w.ends_with('!'));
                 words.iter().map(each).collect::<Vec<_>>()
             };
-            element.one_of.push(rest.split(|w| *w == "|").map(alternative).collect());
+            let all = rest.split(|w| *w == "|").map(alternative).collect();
+            element.one_of.push((all, range));
         }
         ["at-most-one", rest @ ..] => {
             let names = rest.iter().filter(|w| **w != "|").map(|w| w.to_string()).collect();

@@ -4,6 +4,9 @@
 //! accepts it, and is rewritten where a new series left something out. It stops where nothing
 //! helps.
 
+mod v3;
+mod v4;
+
 use cib_xml::Doc;
 
 use crate::{Problem, Schema, validate_with};
@@ -39,7 +42,9 @@ pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
         if found.is_empty() {
             best = Some(schema);
         } else if best.is_some() {
-            break;
+            let Some(changed) = best.and_then(|b| rewritten(doc, b, schema)) else { break };
+            adopt(doc, &changed);
+            best = Some(schema);
         } else if problems.is_empty() {
             problems = found;
         }
@@ -51,4 +56,27 @@ pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
         doc.set_attr(root, "validate-with", &best.to_string());
     }
     Ok(best > original)
+}
+
+/// The configuration in the words of the next series, if there is a way.
+fn rewritten(doc: &Doc, from: Schema, to: Schema) -> Option<Doc> {
+    let mut changed = Doc::from_node(doc.root());
+    match from.to_string().as_str() {
+        "pacemaker-2.10" => v3::transform(&mut changed),
+        "pacemaker-3.10" => v4::transform(&mut changed),
+        _ => return None,
+    }
+    validate_with(&changed, to).is_empty().then_some(changed)
+}
+
+/// Gives `doc` the content of `other`, in place: it may be in a transaction.
+fn adopt(doc: &mut Doc, other: &Doc) {
+    let root = doc.root_id();
+    let old: Vec<_> = doc.root().all_children().map(cib_xml::Node::id).collect();
+    old.into_iter().for_each(|child| doc.detach(child));
+    doc.clear_attrs(root);
+    other.root().attrs().for_each(|(name, value)| doc.set_attr(root, name, value));
+    other.root().all_children().for_each(|child| {
+        doc.append_copy(root, child);
+    });
 }

@@ -186,7 +186,8 @@ impl<'a> Check<'a> {
         let present = |name: &str| {
             node.attr(name).is_some() || (name != "role" && node.child(name).is_some())
         };
-        for alternatives in &rules.one_of {
+        let schema = self.schema;
+        for (alternatives, _) in rules.one_of.iter().filter(|(_, range)| range.holds(schema)) {
             let complete = |a: &&Vec<(String, bool)>| {
                 let anything = a.iter().any(|(name, _)| present(name));
                 anything && a.iter().all(|(name, required)| !required || present(name))

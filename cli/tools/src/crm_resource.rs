@@ -229,7 +229,8 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), Fail> {
     let mut cib = connect()
         .map_err(|e| (e.exit_code(), format!("Could not connect to the CIB: {}", e.kind.text())))?;
     let cluster = Cluster::load(cib.as_mut()).map_err(|e| {
-        (e.exit_code(), format!("Could not obtain the current CIB: {}", e.kind.text()))
+        out.error(&format!("Could not obtain the current CIB: {}", e.kind.text()));
+        refused(e)
     })?;
     let node = match node {
         None => None,
