@@ -16,6 +16,11 @@ use crate::{CibChange, CibWrite, Effect, Fenced, Level, Message, NEVER, Phase, S
 /// The longest pause between two attempts to fence the same node.
 const FENCE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// How long a partition that has just gained quorum waits for nodes that are not there yet. When a
+/// network comes back its parts do not find each other in the same moment: the first two would
+/// otherwise fence a third that is about to join them.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// What only the DC keeps.
 pub(crate) struct Dc {
     uuid: String,
@@ -204,12 +209,17 @@ impl Controller {
         let busy: BTreeSet<String> =
             self.hellos.values().flat_map(|h| h.busy.iter().cloned()).collect();
         let started = self.started;
+        let gained = self.view.quorate && !self.was_quorate;
+        let settles = gained && members.len() < self.setup.nodes.len();
         let deadtime = Duration::from_millis(self.options.dc_deadtime_ms);
         let dc = self.dc.as_mut().expect("joined is called on the DC only");
         dc.joined = true;
         dc.foreign = busy.into_iter().filter(|tag| !is_own(dc, tag)).collect();
         let wait_until = dc.wait_until.unwrap_or(now + deadtime);
-        dc.wait_until = (!started).then_some(wait_until);
+        dc.wait_until = match started {
+            false => Some(wait_until),
+            true => settles.then_some(now + SETTLE),
+        };
         dc.want("the membership changed");
     }
 
@@ -404,7 +414,7 @@ impl Controller {
     fn want_fence(&mut self, now: Instant, action: &Action) {
         self.started(action.id, NEVER);
         let target = action.on_node.clone().unwrap_or_default();
-        let verb = action.attribute("stonith_action").unwrap_or("reboot").to_owned();
+        let verb = action.attribute("CRM_meta_stonith_action").unwrap_or("reboot").to_owned();
         let dc = self.dc.as_mut().expect("only the DC carries out a transition");
         let not_before = dc.failures.get(&target).map_or(now, |(_, at)| *at);
         let fence = dc.fences.entry(target).or_insert(Fence {
@@ -440,9 +450,20 @@ impl Controller {
 
     /// A fencing operation has ended, whoever asked for it.
     pub(crate) fn fenced(&mut self, now: Instant, fenced: Fenced) {
-        let Fenced { tickets, target, action, error, client } = fenced;
+        let Fenced { tickets, target, action, error, client, begun } = fenced;
         let local = self.name(self.setup.local).to_owned();
-        if error.is_none() && target == local && action != "on" {
+        // The power may be back, and the node a member again, before everybody knows that it was
+        // cut: then this is about an earlier life of the node.
+        let since = self.node_id(&target).filter(|id| self.view.members.contains(id));
+        let since = since.and_then(|id| self.heard_at.get(&id).copied());
+        let reborn = since.is_some_and(|at| begun.is_none_or(|begun| at > begun));
+        let news = begun.is_some() || !self.history.0.is_empty();
+        if error.is_none()
+            && target == local
+            && action != "on"
+            && news
+            && !(reborn && begun.is_some())
+        {
             let reason = format!("this node was fenced on behalf of {client}, yet it still runs");
             self.effects.push_back(Effect::Fatal(reason));
             return;
@@ -450,7 +471,7 @@ impl Controller {
         if self.dc.is_none() {
             return;
         }
-        if error.is_none() {
+        if error.is_none() && !reborn {
             self.write_fenced(now, &target, &action);
         }
         let Some(dc) = &mut self.dc else { return };

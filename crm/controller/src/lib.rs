@@ -191,6 +191,8 @@ pub struct Fenced {
     pub error: Option<String>,
     /// Who asked for it.
     pub client: String,
+    /// When this node learned that it was asked for; none if it was not there then.
+    pub begun: Option<Instant>,
 }
 
 /// What in the CIB has changed, as far as it matters for the plan.

@@ -16,7 +16,7 @@ pub struct Controller {
     pub(crate) setup: Setup,
     pub(crate) options: Options,
     pub(crate) view: View,
-    was_quorate: bool,
+    pub(crate) was_quorate: bool,
     /// Who has been heard in this view.
     pub(crate) hellos: BTreeMap<NodeId, Hello>,
     /// The CIB is the same everywhere in this view; ids of its node states.
@@ -25,7 +25,7 @@ pub struct Controller {
     pub(crate) dc_node: Option<NodeId>,
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
     pub(crate) dc: Option<Box<Dc>>,
-    history: History,
+    pub(crate) history: History,
     /// Tags of operations that the local executor has not finished.
     busy: BTreeSet<String>,
     /// For which node a local operation is, by tag, where it is not for this one.
@@ -35,6 +35,8 @@ pub struct Controller {
     pub(crate) started: bool,
     /// By which life each node was last heard.
     lives: BTreeMap<NodeId, u64>,
+    /// When that life was first heard.
+    pub(crate) heard_at: BTreeMap<NodeId, Instant>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -57,6 +59,7 @@ impl Controller {
             leaving: None,
             started: false,
             lives: BTreeMap::new(),
+            heard_at: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -152,6 +155,7 @@ impl Controller {
     fn view_changed(&mut self, now: Instant, view: View) {
         if view.id == self.view.id && view.members == self.view.members {
             // Only the verdict on quorum has changed.
+            self.was_quorate = self.view.quorate;
             self.view = view;
             if self.dc.is_some() && self.dc_node == Some(self.setup.local) {
                 self.joined(now);
@@ -253,6 +257,18 @@ impl Controller {
         self.dc_node = Some(elected);
         self.started |= self.view.members.len() >= self.setup.nodes.len()
             || self.hellos.values().any(|h| h.started);
+        let heard: BTreeMap<NodeId, u64> =
+            self.hellos.iter().map(|(id, hello)| (*id, hello.life)).collect();
+        let restarted: Vec<NodeId> = heard
+            .iter()
+            .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
+            .map(|(id, _)| *id)
+            .collect();
+        self.heard_at.extend(restarted.iter().map(|id| (*id, now)));
+        for id in heard.keys() {
+            self.heard_at.entry(*id).or_insert(now);
+        }
+        self.lives.extend(heard);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {
             if self.dc.take().is_some() {
@@ -261,14 +277,6 @@ impl Controller {
             }
             return;
         }
-        let heard: BTreeMap<NodeId, u64> =
-            self.hellos.iter().map(|(id, hello)| (*id, hello.life)).collect();
-        let restarted: Vec<NodeId> = heard
-            .iter()
-            .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
-            .map(|(id, _)| *id)
-            .collect();
-        self.lives.extend(heard);
         // A daemon that was started anew between two views knows nothing of what it was told.
         if !restarted.is_empty() {
             self.nodes_lost(now, &restarted);

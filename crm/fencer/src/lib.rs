@@ -183,6 +183,8 @@ pub enum Effect {
         tickets: Vec<u64>,
         /// What came of it.
         record: Record,
+        /// When this node learned that it was asked for; none if it was not there then.
+        begun: Option<Instant>,
     },
 }
 
@@ -512,7 +514,7 @@ impl Fencer {
     }
 
     fn end(&mut self, record: Record) {
-        self.pending.remove(&record.id);
+        let begun = self.pending.remove(&record.id).map(|r| r.at);
         self.owned.remove(&record.id);
         let answered = |t: &(u64, OperationId)| t.1 == record.id;
         let tickets = self.tickets.iter().filter(|t| answered(t)).map(|t| t.0).collect();
@@ -521,7 +523,7 @@ impl Fencer {
             self.history.pop_front();
         }
         self.history.push_back(record.clone());
-        self.effects.push_back(Effect::Ended { tickets, record });
+        self.effects.push_back(Effect::Ended { tickets, record, begun });
     }
 }
 

@@ -105,7 +105,7 @@ impl Bench {
                 self.log.push(format!("{name}: {line}"));
                 self.fencers[ix].handle(at(self.now), Input::Finished { run, result });
             }
-            Effect::Ended { tickets, record } => {
+            Effect::Ended { tickets, record, .. } => {
                 if ix == 0 {
                     self.ended.push((tickets, record));
                 }

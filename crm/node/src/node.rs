@@ -382,7 +382,7 @@ impl Node {
             crm_fencer::Effect::Run { run, agent, options, timeout_ms } => {
                 self.effects.push_back(Effect::RunFenceAgent { run, agent, options, timeout_ms });
             }
-            crm_fencer::Effect::Ended { tickets, record } => {
+            crm_fencer::Effect::Ended { tickets, record, begun } => {
                 let error = match &record.state {
                     State::Failed(reason) => Some(reason.clone()),
                     State::Done | State::Pending => None,
@@ -410,6 +410,7 @@ impl Node {
                     action: record.action,
                     error,
                     client: record.client,
+                    begun,
                 };
                 self.controller.handle(now, crm_controller::Input::Fenced(fenced));
             }

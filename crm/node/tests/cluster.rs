@@ -229,7 +229,7 @@ fn planner(cib: &cib_xml::Doc, _plan: u32) -> Transition {
     if let Some(state) = unclean {
         let lost: u32 = state.attr("id").and_then(|id| id.parse().ok()).expect("a node id");
         let mut fence = action(1, ActionKind::Cluster, "stonith", lost);
-        fence.attributes.push(("stonith_action".into(), "off".into()));
+        fence.attributes.push(("CRM_meta_stonith_action".into(), "off".into()));
         return plan(vec![(fence, vec![]), (action(2, ActionKind::Resource, "start", 2), vec![1])]);
     }
     if op_count(cib, "start") == 0 && cib.root().find_id("r").is_some() {
