@@ -148,8 +148,11 @@ impl LabBuilder {
             std::os::unix::fs::symlink(program, tools.join(name))?;
         }
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/bin".into());
-        let path = std::env::join_paths([tools].into_iter().chain(std::env::split_paths(&path)))?;
+        let path =
+            std::env::join_paths([tools.clone()].into_iter().chain(std::env::split_paths(&path)))?;
         let mut env = vec![("PATH".into(), path), ("HOME".into(), "/root".into())];
+        // Agents take the tools from here.
+        env.push(("HA_SBIN_DIR".into(), tools.into_os_string()));
         env.extend(self.env.iter().cloned());
         let work = folder.path().join("hosts");
         let mut files = self.files.clone();
