@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crm_api::{Request, Response};
-use tests_lab::{ArpWatch, Bmc, Cluster, Lab};
+use tests_lab::{ArpWatch, Bmc, Cluster, Lab, Postgresql};
 
 use crate::memory;
 use crate::report::Report;
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Use OpenIPMI's ipmi_sim as BMCs instead of our own
     #[arg(long)]
     ipmi_sim: bool,
+    /// Measure PostgreSQL, too (needs openipmi, postgresql-15 and resource-agents)
+    #[arg(long)]
+    postgresql: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -48,10 +51,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     bench.memory("idle")?;
     bench.add_dummies()?;
     bench.memory(&format!("{DUMMIES} resources"))?;
+    let mut report = bench.report;
+    drop(bench.cluster);
+    for run in (1..=args.runs).filter(|_| args.postgresql) {
+        eprintln!("PostgreSQL, run {run} of {}", args.runs);
+        let took = Postgresql::start()?.cut_power_of_primary()?.took;
+        report.add("PostgreSQL, power cut of the primary: writes again", "s", took.as_secs_f64());
+    }
     if args.json {
-        println!("{:#}", bench.report.json());
+        println!("{:#}", report.json());
     } else {
-        print!("{}", bench.report.table());
+        print!("{}", report.table());
     }
     Ok(())
 }

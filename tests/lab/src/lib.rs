@@ -24,11 +24,13 @@ mod arp;
 mod cluster;
 mod ipmi_sim;
 mod operate;
+mod postgresql;
 mod probe;
 mod serve;
 mod watch;
 
 pub use operate::{Answers, Cluster, Fencing, HttpWatch, PATIENCE, asked_for};
+pub use postgresql::{Failover, Insert, Postgresql};
 pub use probe::{ArpProbe, Sample, TcpProbe};
 pub use serve::Server;
 pub use watch::{ArpWatch, Tenure};
