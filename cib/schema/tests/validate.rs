@@ -16,7 +16,7 @@ fn cib(schema: &str, section: &str, content: &str) -> String {
 }
 
 fn problems(schema: &str, section: &str, content: &str) -> String {
-    let doc = Doc::parse(&cib(schema, section, content)).unwrap();
+    let doc = Doc::parse(&cib(schema, section, content)).expect("the test is XML");
     validate(&doc).iter().map(|p| p.message.clone()).collect::<Vec<_>>().join("; ")
 }
 

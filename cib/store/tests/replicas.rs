@@ -122,7 +122,7 @@ impl Cluster {
             let Some(effect) = host.store.poll_effect() else { break };
             match effect {
                 Effect::Broadcast(message) => {
-                    let message = Message::decode(&message.encode()).unwrap();
+                    let message = Message::decode(&message.encode()).expect("what was encoded");
                     let view = host.view;
                     self.queues.entry(view).or_default().push_back((NodeId(n), message));
                 }
@@ -169,7 +169,8 @@ impl Cluster {
         let host = self.host(n);
         if let Some((doc, version)) = host.writing.pop_front() {
             let files = cib_store::disk::to_bytes(&doc);
-            host.disk = cib_store::disk::from_bytes(&files.xml, Some(&files.sig)).unwrap();
+            host.disk =
+                cib_store::disk::from_bytes(&files.xml, Some(&files.sig)).expect("what was stored");
             self.input(n, Input::Persisted { version });
         }
     }
@@ -205,7 +206,7 @@ impl Cluster {
 
     fn assert_same(&self, members: &[u32]) {
         let text = |n: &u32| {
-            let host = self.hosts[n].as_ref().unwrap();
+            let host = self.hosts[n].as_ref().expect("the host is up");
             assert!(host.store.is_synced(), "node {n} is not in sync");
             host.store.doc().root().to_xml(Style::Pretty)
         };
@@ -215,7 +216,7 @@ impl Cluster {
     }
 
     fn has(&self, n: u32, id: &str) -> bool {
-        self.hosts[&n].as_ref().unwrap().store.doc().root().find_id(id).is_some()
+        self.hosts[&n].as_ref().expect("the host is up").store.doc().root().find_id(id).is_some()
     }
 }
 

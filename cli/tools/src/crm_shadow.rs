@@ -7,7 +7,7 @@ use cib_xml::patch::{self, Positions};
 use cib_xml::{Doc, Style};
 
 use crate::args::{Given, Opt, Value, flag, opt, value};
-use crate::cib::{Cib, FileCib, connect_real, env, shadow_file, user, write_file};
+use crate::cib::{Cib, connect_real, env, shadow_file, write_file};
 use crate::exit;
 use crate::input::{self, Failure};
 use crate::output::{Element, Out};
@@ -283,12 +283,4 @@ fn delete(given: &Given, out: &mut Out) -> Result<i32, Failure> {
         out.xml(Element::new("instruction").text(text));
     }
     Ok(exit::OK)
-}
-
-/// The shadow CIB of this name, for tools that offer it as an argument.
-///
-/// # Errors
-/// If it is not there.
-pub fn open(name: &str) -> Result<FileCib, cib_store::StoreError> {
-    FileCib::open(&shadow_file(name).to_string_lossy(), user())
 }

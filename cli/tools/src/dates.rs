@@ -330,7 +330,7 @@ impl Duration {
             }
             let end = rest
                 .char_indices()
-                .find(|(ix, c)| !c.is_ascii_digit() && !(*ix == 0 && matches!(c, '-' | '+')))
+                .find(|(ix, c)| !(c.is_ascii_digit() || *ix == 0 && matches!(c, '-' | '+')))
                 .map_or(rest.len(), |(ix, _)| ix);
             let Ok(n) = rest[..end].parse::<i32>() else {
                 log::error(

@@ -40,7 +40,7 @@ impl Cib for LiveCib {
 ///
 /// # Errors
 /// If no daemon runs here.
-pub fn connect() -> Result<Box<dyn Cib>, StoreError> {
+pub(crate) fn connect() -> Result<Box<dyn Cib>, StoreError> {
     let client = Client::connect().map_err(failed)?;
     Ok(Box::new(LiveCib { client }))
 }
@@ -49,13 +49,13 @@ pub fn connect() -> Result<Box<dyn Cib>, StoreError> {
 ///
 /// # Errors
 /// An exit status and a reason, if it cannot be asked or says no.
-pub fn ask(request: &Request) -> Result<Response, (i32, String)> {
+pub(crate) fn ask(request: &Request) -> Result<Response, (i32, String)> {
     let why = |e: Error| (e.exit_code(), e.to_string());
     Client::connect().map_err(why)?.ask(request).map_err(why)
 }
 
 /// The name of the local node, if its cluster is asked.
-pub fn local_name() -> Option<String> {
+pub(crate) fn local_name() -> Option<String> {
     let file = crate::cib::env("CIB_file").or(crate::cib::env("CIB_shadow"));
     if file.is_some() {
         return None;

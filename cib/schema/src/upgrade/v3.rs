@@ -284,6 +284,14 @@ fn meta(doc: &mut Doc, rsc: NodeId) {
     }
 }
 
+/// Where a resource's `requires` comes from.
+enum Requires {
+    /// An attribute; id and value of the nvpair to make.
+    New(String, String),
+    /// An nvpair elsewhere.
+    Moved(NodeId),
+}
+
 /// What an operation needs to be allowed belongs to the resource, and only for starting.
 fn requires(doc: &mut Doc, rsc: NodeId) {
     let known = doc
@@ -291,8 +299,7 @@ fn requires(doc: &mut Doc, rsc: NodeId) {
         .children_named("meta_attributes")
         .any(|set| set.children_named("nvpair").any(|p| p.attr("name") == Some("requires")));
     let rsc_id = attr(doc, rsc, "id");
-    // Id of the new block, and of the new nvpair with its value, or the nvpair itself.
-    let mut found: Option<(String, Result<NodeId, (String, String)>)> = None;
+    let mut found: Option<(String, Requires)> = None;
     let ops: Vec<NodeId> =
         children(doc, rsc, "operations").into_iter().flat_map(|o| children(doc, o, "op")).collect();
     for op in ops {
@@ -301,7 +308,7 @@ fn requires(doc: &mut Doc, rsc: NodeId) {
             doc.remove_attr(op, "requires");
             if counts && found.is_none() {
                 let pair = format!("{MADE}{}-meta-requires", attr(doc, op, "id"));
-                found = Some((format!("{MADE}{rsc_id}-meta"), Err((pair, value))));
+                found = Some((format!("{MADE}{rsc_id}-meta"), Requires::New(pair, value)));
             }
         }
         for kind in ["meta_attributes", "instance_attributes"] {
@@ -313,7 +320,7 @@ fn requires(doc: &mut Doc, rsc: NodeId) {
                         doc.detach(pair);
                         changed = true;
                         if counts && found.is_none() {
-                            found = Some((format!("{MADE}{set_id}"), Ok(pair)));
+                            found = Some((format!("{MADE}{set_id}"), Requires::Moved(pair)));
                         }
                     }
                 }
@@ -327,8 +334,8 @@ fn requires(doc: &mut Doc, rsc: NodeId) {
     let set = doc.append_element(rsc, "meta_attributes");
     doc.set_attr(set, "id", &set_id);
     match pair {
-        Ok(pair) => doc.attach(set, pair, None),
-        Err((id, value)) => {
+        Requires::Moved(pair) => doc.attach(set, pair, None),
+        Requires::New(id, value) => {
             let pair = doc.append_element(set, "nvpair");
             for (name, text) in [("id", id.as_str()), ("name", "requires"), ("value", &value)] {
                 doc.set_attr(pair, name, text);
