@@ -8,6 +8,7 @@ pub mod args;
 mod attrd_updater;
 pub mod cib;
 mod cibadmin;
+mod corosync;
 mod crm_attribute;
 mod crm_diff;
 mod crm_error;
@@ -31,6 +32,7 @@ pub mod options;
 pub mod output;
 pub mod patch_text;
 mod show;
+mod stonith_admin;
 
 use args::{Given, Opt};
 use output::Out;
@@ -60,6 +62,24 @@ const TABLE: &[Tool] = &[
         cibadmin::OPTIONS,
         cibadmin::run,
         "Reads and changes the cluster's configuration and status",
+    ),
+    tool(
+        "corosync-cfgtool",
+        corosync::CFG_OPTIONS,
+        corosync::cfgtool,
+        "Shows the links to other nodes",
+    ),
+    tool(
+        "corosync-cmapctl",
+        corosync::CMAP_OPTIONS,
+        corosync::cmapctl,
+        "Shows the settings of the membership layer",
+    ),
+    tool(
+        "corosync-quorumtool",
+        corosync::QUORUM_OPTIONS,
+        corosync::quorumtool,
+        "Shows quorum and members",
     ),
     tool(
         "crm_attribute",
@@ -122,6 +142,12 @@ const TABLE: &[Tool] = &[
         "Shows nodes, the DC and the state of the daemon",
     ),
     tool("iso8601", iso8601::OPTIONS, iso8601::run, "Shows dates, durations and periods"),
+    tool(
+        "stonith_admin",
+        stonith_admin::OPTIONS,
+        stonith_admin::run,
+        "Fences nodes, shows devices and history",
+    ),
 ];
 
 /// The names that [`run`] knows.
