@@ -336,7 +336,7 @@ impl Demo {
         client.ask(&Request::Subscribe)?;
         let events = sender.clone();
         thread::spawn(move || {
-            while let Ok(response) = client.next() {
+            while let Ok(response) = client.receive() {
                 if let Response::Event(event) = response
                     && events.send(Seen::Event(event)).is_err()
                 {

@@ -27,7 +27,7 @@ impl Session {
     }
 
     pub(crate) fn next(&mut self) -> anyhow::Result<Response> {
-        Ok(self.client.next()?)
+        Ok(self.client.receive()?)
     }
 
     pub(crate) fn info(&mut self) -> anyhow::Result<Info> {

@@ -167,9 +167,12 @@ pub struct Membership {
     pub flags: Vec<String>,
     /// Members: id, name, votes, address.
     pub members: Vec<(NodeId, String, u32, String)>,
-    /// Links: number, local address, and for each peer whether it is reached.
-    pub links: Vec<(u32, String, Vec<(NodeId, bool)>)>,
+    /// The links of the local node.
+    pub links: Vec<LinkState>,
 }
+
+/// A link: its number, the local address, and for each peer whether it is reached.
+pub type LinkState = (u32, String, Vec<(NodeId, bool)>);
 
 /// Something that happened, with its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

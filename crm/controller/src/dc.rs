@@ -145,7 +145,7 @@ fn bootstrap_options(cluster_name: &str) -> String {
     )
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
@@ -188,13 +188,11 @@ impl Controller {
         self.effects.push_back(Effect::Cib(std::mem::take(&mut writes)));
         for (id, name) in &self.setup.nodes {
             let name = escape(name);
-            if let Some(hello) = self.hellos.get(id).filter(|_| members.contains(id)) {
+            if members.contains(id) {
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"true\" crmd=\"online\" \
                      crm-debug-origin=\"join\" join=\"member\" expected=\"member\"/>"
                 )));
-                writes.push(CibWrite::Delete(format!("/cib/status/node_state[@id='{id}']/lrm")));
-                writes.push(CibWrite::Status(hello.history.to_xml(&id.to_string(), &name)));
             } else if known.contains(id) {
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"false\" crmd=\"offline\" \
@@ -639,8 +637,10 @@ impl Controller {
     }
 
     fn ask_for_plan(&mut self) {
+        let told = self.view.members.iter().all(|member| self.told.contains(member));
         let Some(dc) = &mut self.dc else { return };
-        let ready = dc.execution.is_none()
+        let ready = told
+            && dc.execution.is_none()
             && !dc.planning
             && dc.wait_until.is_none()
             && dc.foreign.is_empty();
@@ -710,7 +710,7 @@ fn operation(action: &Action, tag: String) -> Option<Operation> {
             provider: resource.provider.clone(),
             name: resource.agent.clone(),
         },
-        params: action.attributes.clone(),
+        params: action.attributes.iter().chain(&action.params).cloned().collect(),
         tag,
     })
 }

@@ -138,6 +138,11 @@ pub enum Message {
         /// Why.
         reason: String,
     },
+    /// The sender has written all that its executor has done to the CIB since this view began.
+    Told {
+        /// The view.
+        view: u64,
+    },
 }
 
 /// What a member says of itself in a new view.
@@ -153,8 +158,6 @@ pub struct Hello {
     pub started: bool,
     /// Tells this daemon from an earlier one on the same node.
     pub life: u64,
-    /// What its executor has done.
-    pub history: History,
     /// Tags of operations that its executor has not finished.
     pub busy: Vec<String>,
 }

@@ -19,6 +19,9 @@ pub struct Controller {
     pub(crate) was_quorate: bool,
     /// Who has been heard in this view.
     pub(crate) hellos: BTreeMap<NodeId, Hello>,
+    /// Whose history is in the CIB in this view. Each member writes its own, because only its own
+    /// writes are in one order with the results that it reports meanwhile.
+    pub(crate) told: BTreeSet<NodeId>,
     /// The CIB is the same everywhere in this view; ids of its node states.
     pub(crate) synced: Option<Vec<NodeId>>,
     /// The DC of this view, once all have been heard.
@@ -50,6 +53,7 @@ impl Controller {
             view: View::default(),
             was_quorate: false,
             hellos: BTreeMap::new(),
+            told: BTreeSet::new(),
             synced: None,
             dc_node: None,
             dc: None,
@@ -170,6 +174,7 @@ impl Controller {
             self.log(Level::Notice, format!("node {name} left the membership"));
         }
         self.hellos.clear();
+        self.told.clear();
         self.synced = None;
         self.dc_node = None;
         self.view = view;
@@ -182,7 +187,6 @@ impl Controller {
             was_quorate: self.was_quorate,
             started: self.started,
             life: self.setup.life,
-            history: self.history.clone(),
             busy: self.busy.iter().cloned().collect(),
         };
         self.broadcast(Message::Hello(Box::new(hello)));
@@ -220,8 +224,14 @@ impl Controller {
                     self.effects.push_back(Effect::Execute(input));
                 }
             }
-            Message::Result { report } => self.result(now, sender, *report),
-            Message::Complied { tag } => self.complied(&tag),
+            Message::Result { report } => {
+                self.no_longer_busy(sender, &report.operation.tag);
+                self.result(now, sender, *report);
+            }
+            Message::Complied { tag } => {
+                self.no_longer_busy(sender, &tag);
+                self.complied(&tag);
+            }
             Message::Refused { tag } => self.refused(&tag),
             Message::Forget { to, resource, tag } => {
                 if to == local {
@@ -236,7 +246,30 @@ impl Controller {
                 }
             }
             Message::Replan { reason } => self.replan(&reason),
+            Message::Told { view } => {
+                if view == self.view.id {
+                    self.told.insert(sender);
+                }
+            }
         }
+    }
+
+    /// What ends between a member's greeting and the election is not waited for afterwards.
+    fn no_longer_busy(&mut self, sender: NodeId, tag: &str) {
+        if let Some(hello) = self.hellos.get_mut(&sender) {
+            hello.busy.retain(|known| known != tag);
+        }
+    }
+
+    /// Writes this node's history anew: the CIB may be another node's, or that of another DC.
+    fn tell_history(&mut self) {
+        let local = self.setup.local.to_string();
+        let told = self.history.to_xml(&local, &crate::dc::escape(self.name(self.setup.local)));
+        self.effects.push_back(Effect::Cib(vec![
+            CibWrite::Delete(format!("/cib/status/node_state[@id='{local}']/lrm")),
+            CibWrite::Status(told),
+        ]));
+        self.broadcast(Message::Told { view: self.view.id });
     }
 
     /// Names the DC as soon as all members have been heard; a DC of before stays, one of a quorate
@@ -255,6 +288,7 @@ impl Controller {
         let elected = self.hellos.iter().map(claim).min().map(|c| c.2);
         let Some(elected) = elected else { return };
         self.dc_node = Some(elected);
+        self.tell_history();
         self.started |= self.view.members.len() >= self.setup.nodes.len()
             || self.hellos.values().any(|h| h.started);
         let heard: BTreeMap<NodeId, u64> =

@@ -151,6 +151,9 @@ mod tests {
             attributes: vec![],
             downed: vec![],
             reason: None,
+            params: vec![],
+            maintenance: vec![],
+            shutdown_lock: None,
         };
         Synapse { id, priority, action, inputs: inputs.to_vec() }
     }

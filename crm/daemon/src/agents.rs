@@ -147,8 +147,8 @@ fn outcome(agent: &str, ended: std::io::Result<Ended>) -> Outcome {
 
 /// The last reason that the agent gave (OCF 1.1, "Exit reasons").
 fn exit_reason(stderr: &str) -> String {
-    let reasons = stderr.lines().filter_map(|l| l.strip_prefix("ocf-exit-reason:"));
-    reasons.last().unwrap_or_default().trim().to_owned()
+    let mut reasons = stderr.lines().filter_map(|l| l.strip_prefix("ocf-exit-reason:"));
+    reasons.next_back().unwrap_or_default().trim().to_owned()
 }
 
 async fn lsb(operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {

@@ -472,8 +472,7 @@ impl Fencer {
     fn advance(&mut self, now: Instant) {
         let ids: Vec<OperationId> = self.owned.keys().cloned().collect();
         for id in ids {
-            loop {
-                let Some(operation) = self.owned.get_mut(&id) else { break };
+            while let Some(operation) = self.owned.get_mut(&id) {
                 match operation.next(now) {
                     operation::Step::Wait => break,
                     operation::Step::List { device } => {

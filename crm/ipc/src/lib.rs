@@ -131,14 +131,14 @@ impl Client {
     /// If the connection breaks or the daemon says no.
     pub fn ask(&mut self, request: &Request) -> Result<Response, Error> {
         self.stream.write_all(&encode(request)?)?;
-        self.next()
+        self.receive()
     }
 
     /// Waits for the next answer or event.
     ///
     /// # Errors
     /// If the connection breaks or the daemon says no.
-    pub fn next(&mut self) -> Result<Response, Error> {
+    pub fn receive(&mut self) -> Result<Response, Error> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let length = u32::from_le_bytes(length) as usize;

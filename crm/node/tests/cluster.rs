@@ -201,6 +201,9 @@ fn action(id: u32, kind: ActionKind, operation: &str, node: u32) -> Action {
         attributes: vec![("CRM_meta_timeout".into(), "20000".into())],
         downed: vec![],
         reason: None,
+        params: vec![],
+        maintenance: vec![],
+        shutdown_lock: None,
     }
 }
 

@@ -32,7 +32,7 @@ impl Events {
         let heard = Arc::clone(&events);
         // Ends with the connection, at the latest when the host is switched off.
         std::thread::Builder::new().name("events".into()).spawn(move || {
-            while let Ok(response) = client.next() {
+            while let Ok(response) = client.receive() {
                 if let Response::Event(event) = response {
                     heard.lock().unwrap_or_else(PoisonError::into_inner).push(event);
                 }
