@@ -1,8 +1,6 @@
 //! A database's primary loses its power while a client inserts. Runs only in the end-to-end run
 //! (`SYSTOLE_E2E=1`, as root); needs postgresql-15 and resource-agents.
 
-#![expect(clippy::unwrap_used, reason = "a failing test panics")]
-
 use std::collections::BTreeSet;
 
 use tests_lab::{Postgresql, asked_for};
