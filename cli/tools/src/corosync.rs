@@ -146,6 +146,12 @@ fn cfg(given: &Given, out: &mut Out) -> Result<i32, Fail> {
         return Ok(exit::OK);
     }
     for (number, address, peers) in &all.links {
+        let mut peers = peers.clone();
+        if peers.iter().all(|(id, _)| *id != all.local) {
+            peers.push((all.local, true));
+        }
+        peers.sort();
+        let peers = &peers;
         out.line(&format!("LINK ID {number} udp"));
         out.line(&format!("\taddr\t= {address}"));
         if given.has("brief") {
