@@ -145,7 +145,7 @@ fn bootstrap_options(cluster_name: &str) -> String {
     )
 }
 
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 

@@ -264,7 +264,7 @@ impl Controller {
     /// Writes this node's history anew: the CIB may be another node's, or that of another DC.
     fn tell_history(&mut self) {
         let local = self.setup.local.to_string();
-        let told = self.history.to_xml(&local, &crate::dc::escape(self.name(self.setup.local)));
+        let told = self.history.to_xml(&local, self.name(self.setup.local));
         self.effects.push_back(Effect::Cib(vec![
             CibWrite::Delete(format!("/cib/status/node_state[@id='{local}']/lrm")),
             CibWrite::Status(told),

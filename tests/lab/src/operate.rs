@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use cli_hosts::{Hosts, PowerEvent};
 use serde_json::Value;
 
-use crate::{ArpWatch, BMC_PASSWORD, BMC_USER, Bmc, CLIENT, Lab, Tenure};
+use crate::{ArpWatch, BMC_PASSWORD, BMC_USER, Bmc, CLIENT, Lab, LabBuilder, Tenure};
 
 /// How long anything may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -61,8 +61,15 @@ impl Cluster {
     /// Powers `count` nodes on and waits until they are one cluster with quorum. No resources, no
     /// fence devices.
     pub fn start(name: &str, count: usize) -> Self {
-        let lab = Lab::cluster(name, count).bmc(Bmc::IpmiSim).build();
+        let lab = Self::lab(name, count).build();
         Self::start_lab(lab.expect("a lab (root, openipmi)"))
+    }
+
+    /// The lab of [`Cluster::start`], not built yet. Its hosts take a moment to boot, as real ones
+    /// do: a fenced node that was back before its fence is confirmed might get everything again.
+    pub fn lab(name: &str, count: usize) -> LabBuilder {
+        let boot = ["sh", "-c", "sleep 1; exec systole daemon"];
+        Lab::cluster(name, count).command(boot).bmc(Bmc::IpmiSim)
     }
 
     /// The same with a lab made elsewhere.
@@ -89,6 +96,24 @@ impl Cluster {
         });
     }
 
+    /// Waits until the DC has nothing to do.
+    #[track_caller]
+    pub fn settle(&self) {
+        let idle = || {
+            let seen = self.nodes().iter().find_map(|node| self.json(node, "cluster status").ok());
+            let dc = seen.as_ref().and_then(|seen| seen["dc"].as_str());
+            dc.and_then(|dc| self.json(dc, "cluster status").ok())
+                .is_some_and(|seen| seen["state"] == "S_IDLE")
+        };
+        // Something that is said just now may still be on its way.
+        self.wait("the cluster is idle", || {
+            idle() && {
+                std::thread::sleep(LOOK);
+                idle()
+            }
+        });
+    }
+
     /// Waits until `condition` holds. Panics with consoles and status when it takes too long.
     #[track_caller]
     pub fn wait(&self, what: &str, condition: impl FnMut() -> bool) -> Duration {
@@ -108,11 +133,21 @@ impl Cluster {
             if began.elapsed() >= patience {
                 let status = self.nodes().iter().find_map(|node| self.ok(node, "status").ok());
                 let status = status.unwrap_or_default();
+                self.keep_cib();
                 panic!("not within {patience:?}: {what}\n{}\n{status}", self.consoles());
             }
             std::thread::sleep(LOOK);
         }
         began.elapsed()
+    }
+
+    /// Keeps each node's CIB beside its console, for whoever looks into a failure.
+    fn keep_cib(&self) {
+        for node in self.nodes() {
+            if let (Ok(cib), Ok(folder)) = (self.ok(node, "cib show"), self.folder(node)) {
+                let _ = std::fs::write(folder.join("cib.xml"), cib);
+            }
+        }
     }
 
     /// Checks again and again, for `time`, that `condition` holds.

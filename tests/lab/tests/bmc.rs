@@ -39,8 +39,11 @@ fn fence_fails_then_works(
     for word in words {
         assert!(reason.contains(word), "{word} is not in the reason: {reason}");
     }
-    let status = cluster.must(&other, "status");
-    assert!(status.contains(&owner), "{reason}\n{status}");
+    // The status tells it too, in words, except while it is being tried again.
+    cluster.wait("the status says why", || {
+        let status = cluster.ok(&other, "status").unwrap_or_default();
+        status.contains(&owner) && status.contains(&reason)
+    });
     let still = || {
         cluster.fencing_of(&other, &owner).iter().all(|entry| entry.state != "done")
             && cluster.owner(watch).as_deref() == Some(&owner)

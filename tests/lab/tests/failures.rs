@@ -115,14 +115,18 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     cluster.wait("the fail count is gone", || fail_count(&cluster, &second, &first, "gate") == "0");
     assert!(cluster.fenced(start).is_empty());
 
+    cluster.settle();
+
     // Start fails on two of three nodes, as often as it may; the third one runs it.
     let third = cluster.another(&[&first, &second]).to_owned();
     cluster.must(&second, "property set start-failure-is-fatal=false");
     cluster.must(&second, &format!("resource update gate fail_start_on={first},{second}"));
+    cluster.settle();
     let since = Instant::now();
     cluster.must(&second, &format!("node standby {second}"));
     assert_eq!(wait_answer(&cluster, &web, since, Some(&second)), third);
     println!("start failed: {second} to {third} in {:?}", since.elapsed());
+    cluster.settle();
     let tried = fail_count(&cluster, &third, &first, "gate");
     assert!(tried == "2" || tried == "0", "tried {tried} times on {first}");
     cluster.must(&third, &format!("node unstandby {second}"));
@@ -130,8 +134,12 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     cluster.must(&third, "resource cleanup gate");
     assert!(cluster.fenced(start).is_empty());
 
+    cluster.settle();
+    assert_eq!(wait_answer(&cluster, &web, Instant::now(), None), third);
+
     // Stop fails: nobody knows whether it still runs, so the node is fenced first.
     cluster.must(&third, &format!("resource update gate fail_stop_on={third}"));
+    cluster.settle();
     let since = Instant::now();
     let seen_from = cluster.another(&[&third]).to_owned();
     cluster.must(&seen_from, &format!("node standby {third}"));

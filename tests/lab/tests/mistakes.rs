@@ -183,7 +183,7 @@ fn a_full_disk_costs_a_node_and_nothing_else() {
     if !asked_for() {
         return;
     }
-    let lab = Lab::cluster("full", 3).bmc(Bmc::IpmiSim).build().unwrap();
+    let lab = Cluster::lab("full", 3).build().unwrap();
     let folder = lab.disk("node3", Path::new("/var/lib/pacemaker")).unwrap();
     let disk = SmallDisk::new(folder.clone());
     let cluster = Cluster::start_lab(lab);

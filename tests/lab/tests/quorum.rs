@@ -80,6 +80,7 @@ fn two_nodes() {
     for node in cluster.nodes() {
         cluster.power_off(node).unwrap();
     }
+    cluster.wait("nobody answers", || cluster.owner(&watch).is_none());
     let since = Instant::now();
     cluster.power_on("node1").unwrap();
     cluster.wait("node1's daemon answers", || cluster.ok("node1", "cluster status").is_ok());
