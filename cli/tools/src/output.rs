@@ -313,6 +313,12 @@ impl Out {
         self.error(&text);
     }
 
+    /// What was printed and not written out yet.
+    #[cfg(test)]
+    pub(crate) fn take(&mut self) -> String {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Writes out what is there.
     pub fn flush(&mut self) {
         let text = std::mem::take(&mut self.buffer);

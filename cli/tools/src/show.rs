@@ -370,3 +370,78 @@ pub(crate) fn base(id: &str) -> &str {
 pub(crate) fn meta<'a>(rsc: &'a RscView, name: &str) -> Option<&'a str> {
     rsc.meta.iter().find(|(n, _)| n.as_ref() == name).map(|(_, value)| value.as_ref())
 }
+
+#[cfg(test)]
+mod tests {
+    use cib_xml::Doc;
+
+    use super::{Cluster, Filter, Report, Section, Show};
+    use crate::args::Given;
+    use crate::output::Out;
+
+    const CIB: &str = r#"<cib validate-with="pacemaker-4.0" have-quorum="1" dc-uuid="1">
+<configuration><crm_config><cluster_property_set id="p">
+<nvpair id="p-f" name="fencing-enabled" value="false"/></cluster_property_set></crm_config>
+<nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>
+<resources>
+<group id="g"><primitive id="g1" class="ocf" provider="pacemaker" type="Dummy"/>
+<primitive id="g2" class="ocf" provider="pacemaker" type="Dummy"/></group>
+<clone id="c"><primitive id="x" class="systemd" type="web"/></clone>
+</resources><constraints>
+<rsc_location id="not-b" rsc="g" node="b" score="-INFINITY"/></constraints></configuration>
+<status>
+<node_state id="1" uname="a" in_ccm="true" crmd="online" join="member" expected="member">
+<lrm id="1"><lrm_resources>
+<lrm_resource id="g1" class="ocf" provider="pacemaker" type="Dummy">
+<lrm_rsc_op id="g1_last_0" operation_key="g1_start_0" operation="start" call-id="3" rc-code="0"
+ op-status="0" interval="0" transition-magic="0:0;1:1:0:u" transition-key="1:1:0:u"/>
+</lrm_resource>
+<lrm_resource id="x" class="systemd" type="web">
+<lrm_rsc_op id="x_last_0" operation_key="x_start_0" operation="start" call-id="4" rc-code="0"
+ op-status="0" interval="0" transition-magic="0:0;2:1:0:u" transition-key="2:1:0:u"/>
+</lrm_resource>
+</lrm_resources></lrm></node_state>
+</status></cib>"#;
+
+    fn show(sections: &[Section], show: Show, node: Option<&str>) -> String {
+        let cluster = Cluster::from_doc(Doc::parse(CIB).expect("the test is XML"));
+        let report = Report {
+            sections: sections.to_vec(),
+            show,
+            nodes: cluster.node_filter(node),
+            resources: Filter::all(),
+            bans: None,
+        };
+        let mut out = Out::new("crm_mon", &[], &Given::default()).expect("text");
+        cluster.print(&report, &mut out);
+        out.take()
+    }
+
+    #[test]
+    fn resources_are_shown_with_their_parts() {
+        let usual = Show { pending: true, ..Show::default() };
+        let text = show(&[Section::Nodes, Section::Resources], usual, None);
+        assert_eq!(
+            text,
+            "Node List:\n  * Online: [ a ]\n  * OFFLINE: [ b ]\n\nActive Resources:\n  * Resource \
+             Group: g (1 member inactive):\n    * g1\t(ocf:pacemaker:Dummy):\t Started a\n  * \
+             Clone Set: c [x]:\n    * Started: [ a ]\n"
+        );
+        let all = Show { inactive: true, ..usual };
+        let text = show(&[Section::Resources], all, None);
+        assert!(text.contains("    * g2\t(ocf:pacemaker:Dummy):\t Stopped\n"), "{text}");
+        assert!(text.contains("    * Stopped: [ b ]\n"), "{text}");
+    }
+
+    #[test]
+    fn nothing_runs_on_the_other_node() {
+        let usual = Show { pending: true, ..Show::default() };
+        let text = show(&[Section::Resources], usual, Some("b"));
+        assert_eq!(text, "Active Resources:\n  * No active resources\n");
+        let text = show(&[Section::Bans], usual, None);
+        assert_eq!(
+            text,
+            "Negative Location Constraints:\n  * not-b\tprevents g from running on b\n"
+        );
+    }
+}

@@ -13,7 +13,7 @@ const PREFIX: &str = "pcmk__3_10_upgrade-";
 /// Attribute that says whether an element was there before (1) or is a copy (0).
 const MARK: &str = "original";
 /// When copies of copies are made no further.
-const NODES_MAX: usize = 4_000_000;
+const NODES_MAX: usize = 1_000_000;
 const SETS: [&str; 4] =
     ["cluster_property_set", "instance_attributes", "meta_attributes", "utilization"];
 
@@ -90,15 +90,25 @@ fn resolve(doc: &mut Doc) {
         }
         doc.set_attr(id, MARK, "1");
     }
-    // What is referred to may itself hold references: those below first. What refers to itself
-    // ends after as many steps as there are references.
+    // What is referred to may itself hold references: those below first.
     let mut rounds = references.len();
     references.reverse();
     while !references.is_empty() {
         let mut copies = Vec::new();
         for id in std::mem::take(&mut references) {
+            if doc.arena_len() > NODES_MAX {
+                return;
+            }
             let name = doc.node(id).name().to_string();
-            let target = by_id.get(&(name, attr(doc, id, "id-ref"))).copied();
+            let wanted = attr(doc, id, "id-ref");
+            // What refers to something that it is itself part of cannot be resolved.
+            let mut at = doc.node(id).parent();
+            let mut inside = false;
+            while let Some(up) = at {
+                inside |= up.name() == name && up.attr("id") == Some(&wanted);
+                at = up.parent();
+            }
+            let target = by_id.get(&(name, wanted)).copied().filter(|_| !inside);
             let Some(parent) = doc.node(id).parent().map(Node::id) else { continue };
             if let Some(target) = target {
                 let new = copy(doc, target);
@@ -114,7 +124,7 @@ fn resolve(doc: &mut Doc) {
             }
             doc.detach(id);
         }
-        if rounds == 0 || doc.arena_len() > NODES_MAX {
+        if rounds == 0 {
             break;
         }
         rounds -= 1;
