@@ -31,7 +31,7 @@ pub use machine::Controller;
 
 /// The feature set that this implementation has, in the field's numbering
 /// (`crm_feature_set` of Pacemaker 3.0).
-pub const FEATURE_SET: &str = "3.20.1";
+pub const FEATURE_SET: &str = "3.20.5";
 
 /// What a controller needs to know from the start.
 #[derive(Clone, Debug)]
