@@ -30,6 +30,10 @@ impl History {
         if matches!(operation.action.as_str(), "notify" | "meta-data" | "validate-all") {
             return None;
         }
+        // It says nothing about the resource.
+        if report.outcome.status == Status::Cancelled {
+            return None;
+        }
         let entry = self.0.entry(operation.resource.clone()).or_insert_with(|| ResourceHistory {
             agent: operation.agent.clone(),
             operations: BTreeMap::new(),

@@ -65,9 +65,9 @@ impl Executor {
         match input {
             Input::Execute(operation) => self.execute(now, operation),
             Input::Cancel { resource, action, interval_ms, tag } => {
-                self.cancel((resource, action, interval_ms), tag);
+                self.cancel(now, (resource, action, interval_ms), tag);
             }
-            Input::Forget { resource } => self.recurring.retain(|key, _| key.0 != resource),
+            Input::Forget { resource } => self.end_recurring(now, |key| key.0 == resource),
             Input::Finished { run, outcome } => self.finished(now, run, outcome),
             Input::CheckNow { resource } => {
                 for (key, recurring) in &mut self.recurring {
@@ -117,7 +117,7 @@ impl Executor {
         let call = self.calls;
         // An action that changes the state makes what the monitors of before were for untrue.
         if operation.action == "stop" {
-            self.recurring.retain(|key, _| key.0 != operation.resource);
+            self.end_recurring(now, |key| key.0 == operation.resource);
             if let Some(lane) = self.lanes.get_mut(&operation.resource) {
                 lane.waiting.retain(|job| job.operation.interval_ms == 0);
             }
@@ -127,10 +127,31 @@ impl Executor {
             if let Some(lane) = self.lanes.get_mut(&operation.resource) {
                 lane.waiting.retain(|job| recurring_key(&job.operation) != key);
             }
+            self.end_recurring(now, |known| *known == key);
             let recurring = Recurring { operation: operation.clone(), call, due: None, last: None };
             self.recurring.insert(key, recurring);
         }
         self.enqueue(now, operation, call);
+    }
+
+    /// Ends recurring operations. Whoever asked for one that has reported nothing yet still waits
+    /// for its first report and is told that there will be none.
+    fn end_recurring(&mut self, now: Instant, ends: impl Fn(&(String, String, u64)) -> bool) {
+        let ended: Vec<_> = self.recurring.extract_if(.., |key, _| ends(key)).collect();
+        for (_, Recurring { operation, call, last, .. }) in ended {
+            if last.is_some() {
+                continue;
+            }
+            let reason = "it was ended before its first result";
+            self.effects.push_back(Effect::Report(Report {
+                operation,
+                call,
+                outcome: Outcome::broken(Status::Cancelled, code::ERROR, reason),
+                started: now,
+                ran: Duration::ZERO,
+                queued: Duration::ZERO,
+            }));
+        }
     }
 
     fn enqueue(&mut self, now: Instant, operation: Operation, call: u32) {
@@ -139,8 +160,9 @@ impl Executor {
         lane.waiting.push_back(Job { operation, call, queued_at: now, not_before });
     }
 
-    fn cancel(&mut self, key: (String, String, u64), tag: String) {
-        let known = self.recurring.remove(&key).map(|r| r.operation);
+    fn cancel(&mut self, now: Instant, key: (String, String, u64), tag: String) {
+        let known = self.recurring.get(&key).map(|r| r.operation.clone());
+        self.end_recurring(now, |known| *known == key);
         if let Some(lane) = self.lanes.get_mut(&key.0) {
             lane.waiting.retain(|job| recurring_key(&job.operation) != key);
             if let Some(flight) = &mut lane.flight
@@ -360,6 +382,28 @@ mod tests {
         assert!(matches!(&effects[1], Effect::Report(r) if r.outcome.status == Status::TimedOut));
     }
 
+    fn is_cancelled(effects: &[Effect]) -> bool {
+        matches!(effects, [Effect::Report(r)] if r.outcome.status == Status::Cancelled)
+    }
+
+    #[test]
+    fn a_monitor_that_ends_before_its_first_result_is_reported_all_the_same() {
+        let forget = || Input::Forget { resource: "a".into() };
+        let again = || Input::Execute(op("a", "monitor", 100));
+        let stop = || Input::Execute(op("a", "stop", 0));
+        for end in [forget, again, stop] {
+            let mut executor = Executor::new();
+            executor.handle(at(0), Input::Execute(op("a", "monitor", 100)));
+            drain(&mut executor);
+            executor.handle(at(1), end());
+            assert!(is_cancelled(&drain(&mut executor)));
+            // The run that is under way is nobody's any more.
+            executor.handle(at(2), Input::Finished { run: RunId(1), outcome: Outcome::done(0) });
+            let effects = drain(&mut executor);
+            assert!(!effects.iter().any(|e| matches!(e, Effect::Report(_))), "{effects:?}");
+        }
+    }
+
     #[test]
     fn cancel_waits_for_the_run_in_flight_and_stop_ends_monitors() {
         let mut executor = Executor::new();
@@ -372,7 +416,7 @@ mod tests {
             tag: tag.into(),
         };
         executor.handle(at(1), cancel("t"));
-        assert_eq!(drain(&mut executor), []);
+        assert!(is_cancelled(&drain(&mut executor)));
         executor.handle(at(2), Input::Finished { run: RunId(1), outcome: Outcome::done(0) });
         assert!(matches!(&drain(&mut executor)[..], [Effect::Cancelled { tag, .. }] if tag == "t"));
         executor.handle(at(3), Input::Execute(op("a", "monitor", 100)));

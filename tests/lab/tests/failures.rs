@@ -138,9 +138,9 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     assert_eq!(wait_answer(&cluster, &web, Instant::now(), None), third);
 
     // Stop fails: nobody knows whether it still runs, so the node is fenced first.
-    cluster.must(&third, &format!("resource update gate fail_stop_on={third}"));
-    cluster.settle();
+    // The change itself may restart it, and that fails already.
     let since = Instant::now();
+    cluster.must(&third, &format!("resource update gate fail_stop_on={third}"));
     let seen_from = cluster.another(&[&third]).to_owned();
     cluster.must(&seen_from, &format!("node standby {third}"));
     let last = wait_answer(&cluster, &web, since, Some(&third));
