@@ -63,7 +63,7 @@ pub enum StartError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// A socket cannot be opened.
-    #[error("link {link}: cannot use {address}: {source}")]
+    #[error("link {link}: cannot use {address}")]
     Socket {
         /// The link.
         link: u8,
@@ -73,7 +73,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// What must survive a restart cannot be kept.
-    #[error("cannot write to {path}: {source}", path = path.display())]
+    #[error("cannot write to {path}; see that the disk has room and may be written to", path = path.display())]
     State {
         /// The folder.
         path: PathBuf,
