@@ -167,7 +167,9 @@ pub struct Failover {
 impl Postgresql {
     /// Makes the cluster, the database, and starts the client's inserts.
     pub fn start() -> anyhow::Result<Self> {
-        let lab = Lab::cluster("pgsql", 3).bmc(Bmc::IpmiSim).persistent(HOME);
+        // Like a real host it takes a moment to boot.
+        let boot = ["sh", "-c", "sleep 2; exec systole daemon"];
+        let lab = Lab::cluster("pgsql", 3).command(boot).bmc(Bmc::IpmiSim).persistent(HOME);
         let lab = lab.env("HA_LOGFILE", "/var/log/pacemaker/agents.log").build()?;
         let cluster = Cluster::start_lab(lab);
         initialise(&cluster)?;

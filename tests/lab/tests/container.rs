@@ -37,7 +37,10 @@ fn lab(folder: &Path) -> Lab {
     );
     std::fs::write(&wrapper, script).unwrap();
     std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let builder = Lab::cluster("container", 3).bmc(Bmc::IpmiSim).tool("podman", wrapper);
+    // Like a real host it takes a moment to boot: others start the container before it is back.
+    let boot = ["sh", "-c", "sleep 2; exec systole daemon"];
+    let builder =
+        Lab::cluster("container", 3).command(boot).bmc(Bmc::IpmiSim).tool("podman", wrapper);
     let builder = builder.persistent(STORAGE);
     builder.content(format!("{STORAGE}/containers.conf"), CONTAINERS_CONF).build().unwrap()
 }
