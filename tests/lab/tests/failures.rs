@@ -83,6 +83,8 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     let start = Instant::now();
     let first = wait_answer(&cluster, &web, start, None);
 
+    cluster.settle();
+
     // The server's process is killed: it is started again where it was.
     let since = Instant::now();
     assert_eq!(cluster.signal(&first, "demo --serve", Signal::SIGKILL).unwrap(), 1);
@@ -94,6 +96,8 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     println!("server killed: no answer for {gap:?}");
     assert!(gap < Duration::from_secs(3), "{gap:?}");
     assert_eq!(fail_count(&cluster, &first, &first, "server"), "1");
+
+    cluster.settle();
 
     // A monitor fails: a restart at first, a move when the threshold is reached.
     cluster.sh(&first, "rm /run/gate.state").unwrap();
@@ -109,6 +113,8 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     });
     let status = cluster.must(&second, "status");
     assert!(status.contains("gate") && status.contains(&first), "{status}");
+
+    cluster.settle();
 
     // Forgotten failures: the node may be used again.
     cluster.must(&second, "resource cleanup gate");
@@ -162,6 +168,8 @@ fn daemons_and_power_that_fail() {
     let watch = cluster.watch(WEB);
     let web = cluster.watch_http(SocketAddr::from((WEB, PORT)));
     let old = wait_answer(&cluster, &web, Instant::now(), None);
+
+    cluster.settle();
 
     // The daemon is killed, and what it has started goes on without it.
     let since = Instant::now();
