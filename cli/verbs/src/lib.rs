@@ -7,6 +7,7 @@ mod cib;
 mod cluster;
 mod constraint;
 mod demo;
+mod explain;
 mod node;
 mod property;
 mod resource;
@@ -75,6 +76,8 @@ enum Noun {
     Demo(demo::Args),
     /// What runs where, what failed, and why
     Status(status::Args),
+    /// Why a resource is, or is not, where it is; or why each action is planned
+    Explain(explain::Args),
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(cluster::Verb),
@@ -125,6 +128,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
             Ok(0)
         }
         Noun::Man => man().map(|()| 0),
+        Noun::Explain(args) if !args.needs_cluster() => {
+            explain::run_on_file(&args, cli.json).map(|()| 0)
+        }
         noun => connected(noun, cli.json).map(|()| 0),
     };
     Ok(result.unwrap_or_else(|error| {
@@ -147,6 +153,7 @@ fn connected(noun: Noun, json: bool) -> anyhow::Result<()> {
 fn carry_out(noun: Noun, session: &mut Session) -> anyhow::Result<()> {
     match noun {
         Noun::Status(args) => status::run(session, &args),
+        Noun::Explain(args) => explain::run(session, &args),
         Noun::Cluster(verb) => cluster::run(session, verb),
         Noun::Resource(verb) => resource::run(session, verb),
         Noun::Constraint(verb) => constraint::run(session, verb),

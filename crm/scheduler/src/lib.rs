@@ -11,6 +11,7 @@ mod actions;
 mod assignment;
 mod base;
 mod constraints;
+pub mod explain;
 mod graph;
 mod ordering;
 pub mod overview;

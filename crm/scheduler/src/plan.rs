@@ -36,6 +36,10 @@ impl Plan {
         Plan { transition, summary, ws }
     }
 
+    pub(crate) fn into_ws(self) -> Ws {
+        self.ws
+    }
+
     /// Scores as lines of text, if they were asked for.
     pub fn scores(&self) -> &[String] {
         &self.ws.scores

@@ -53,7 +53,7 @@ impl Ws {
     }
 
     /// Sums over attributes `fail-count-RSC#OPERATION_INTERVAL` and `last-failure-…`.
-    fn recorded_failures(&self, node: NodeIx, rsc: RscIx) -> (i32, i64) {
+    pub(crate) fn recorded_failures(&self, node: NodeIx, rsc: RscIx) -> (i32, i64) {
         let r = &self[rsc];
         let name: &Str = r.history_id.as_ref().unwrap_or(&r.id);
         let unique = r.is(rf::UNIQUE);
