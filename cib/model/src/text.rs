@@ -8,7 +8,7 @@ pub fn eq_ci(a: &str, b: &str) -> bool {
 }
 
 /// The integer a text begins with, after white space; the rest is ignored. `None` if there is
-/// none. Values beyond 64 bits saturate.
+/// none. Values beyond 62 bits saturate, so that times and intervals can be added to one another.
 pub fn scan_int(text: &str) -> Option<i64> {
     scan_prefix(text).map(|(n, _)| n)
 }
@@ -27,7 +27,7 @@ pub(crate) fn scan_prefix(text: &str) -> Option<(i64, &str)> {
     }
     let mut value: i64 = 0;
     for b in digits[..len].bytes() {
-        value = value.saturating_mul(10).saturating_add(i64::from(b - b'0'));
+        value = value.saturating_mul(10).saturating_add(i64::from(b - b'0')).min(1 << 62);
     }
     Some((if negative { -value } else { value }, &digits[len..]))
 }

@@ -11,6 +11,13 @@ pub struct Time {
     pub offset: i32,
 }
 
+/// Years beyond this are taken for it.
+const YEAR_MAX: i64 = 9_999_999;
+/// The same in seconds from the epoch, roughly.
+const SECONDS_MAX: i64 = (YEAR_MAX - 1970) * 365 * 86_400;
+/// Days of 400 years, after which the calendar repeats itself.
+const CYCLE_DAYS: i64 = 146_097;
+
 /// Days from the epoch to the first of January of `year` (proleptic Gregorian).
 fn days_to_year(year: i64) -> i64 {
     let y = year - 1;
@@ -81,11 +88,18 @@ impl Time {
         Some(Time { seconds: days * 86_400 + second - i64::from(offset), offset })
     }
 
+    /// Seconds of the local clock, within the years that can be written.
+    fn local(self) -> i64 {
+        self.seconds.saturating_add(i64::from(self.offset)).clamp(-SECONDS_MAX, SECONDS_MAX)
+    }
+
     pub(crate) fn fields(self) -> Fields {
-        let local = self.seconds + i64::from(self.offset);
+        let local = self.local();
         let days = local.div_euclid(86_400);
         let clock = local.rem_euclid(86_400) as u32;
-        let mut year = 1970 + days.div_euclid(366);
+        // The calendar repeats itself, so only the rest is searched for.
+        let cycles = days.div_euclid(CYCLE_DAYS);
+        let mut year = 1970 + 400 * cycles + days.rem_euclid(CYCLE_DAYS) / 366;
         while days_to_year(year + 1) <= days {
             year += 1;
         }
@@ -113,7 +127,6 @@ impl Time {
         Fields { year, month, day, year_day, hour, minute, second, week_year, week, week_day }
     }
 
-    /// The same clock time some years and months later; the day is clipped to the month's end.
     /// Date and time of day in UTC, as `2013-07-03 11:01:18Z`.
     pub fn text(self) -> String {
         let f = Time::from_epoch(self.seconds).fields();
@@ -123,12 +136,14 @@ impl Time {
         )
     }
 
+    /// The same clock time some years and months later; the day is clipped to the month's end.
     pub(crate) fn plus_months(self, months: i64) -> Time {
         let f = self.fields();
+        let months = months.clamp(-12 * YEAR_MAX, 12 * YEAR_MAX);
         let total = f.year * 12 + i64::from(f.month) - 1 + months;
         let (year, month) = (total.div_euclid(12), total.rem_euclid(12) as u32 + 1);
         let day = f.day.min(month_days(year, month));
-        let clock = (self.seconds + i64::from(self.offset)).rem_euclid(86_400);
+        let clock = self.local().rem_euclid(86_400);
         let seconds = days_of_date(year, month, day) * 86_400 + clock - i64::from(self.offset);
         Time { seconds, offset: self.offset }
     }
@@ -183,7 +198,8 @@ fn parse_date(text: &str) -> Option<i64> {
     match parts[..] {
         [y, w, d] if w.starts_with('W') => {
             let (year, week, day) = (all(y)?, all(&w[1..])?, all(d)?);
-            if !(1..=53).contains(&week) || !(1..=7).contains(&day) {
+            let known = (1..=YEAR_MAX).contains(&year);
+            if !known || !(1..=53).contains(&week) || !(1..=7).contains(&day) {
                 return None;
             }
             let jan4 = days_of_date(year, 1, 4);
@@ -203,12 +219,12 @@ fn parse_date(text: &str) -> Option<i64> {
 fn calendar(year: i64, month: i64, day: i64) -> Option<i64> {
     let month = u32::try_from(month).ok().filter(|m| (1..=12).contains(m))?;
     let day = u32::try_from(day).ok().filter(|d| (1..=month_days(year, month)).contains(d))?;
-    (1..=9_999_999).contains(&year).then(|| days_of_date(year, month, day))
+    (1..=YEAR_MAX).contains(&year).then(|| days_of_date(year, month, day))
 }
 
 fn ordinal(year: i64, day: i64) -> Option<i64> {
     let last = if leap(year) { 366 } else { 365 };
-    ((1..=last).contains(&day) && (1..=9_999_999).contains(&year))
+    ((1..=last).contains(&day) && (1..=YEAR_MAX).contains(&year))
         .then(|| days_to_year(year) + day - 1)
 }
 
@@ -239,7 +255,7 @@ fn clock_seconds(text: &str) -> Option<i64> {
     let get = |i: usize| parts.get(i).copied().unwrap_or(0);
     let (h, m, s) = (parts.first().copied()?, get(1), get(2));
     let valid = (h < 24 && m < 60 && s < 60) || (h == 24 && m == 0 && s == 0);
-    valid.then_some(h * 3600 + m * 60 + s)
+    valid.then(|| h * 3600 + m * 60 + s)
 }
 
 /// An ISO 8601 duration (`P1DT2H`) in seconds; a year counts 365 days, a month 30.

@@ -3,7 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::tree::{Doc, Kind, Node, NodeId};
+use crate::tree::{Doc, Kind, Node, NodeId, is_forbidden};
 
 /// Deeper documents are refused: nobody nests a CIB like that, and walks may recurse.
 const DEPTH_MAX: usize = 200;
@@ -69,6 +69,10 @@ type Failure = (usize, String);
 fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if source.len() > BYTES_MAX {
         return Err((0, format!("the document is over {BYTES_MAX} bytes")));
+    }
+    if let Some(at) = source.bytes().position(is_forbidden) {
+        let byte = source.as_bytes()[at];
+        return Err((at, format!("the control character 0x{byte:02x} is not permitted in XML")));
     }
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();

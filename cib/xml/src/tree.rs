@@ -1,5 +1,7 @@
 //! The arena.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
 use crate::journal::Journal;
@@ -148,8 +150,9 @@ impl Doc {
     }
 
     fn store(&mut self, text: &str) -> Span {
+        let text = permitted(text);
         let start = self.text.len() as u32;
-        self.text.push_str(text);
+        self.text.push_str(&text);
         Span { start, len: text.len() as u32 }
     }
 
@@ -496,6 +499,22 @@ impl<'a> Node<'a> {
     /// The element with this `id` attribute, at or below this node.
     pub fn find_id(self, id: &str) -> Option<Node<'a>> {
         self.descendants().find(|n| n.attr("id") == Some(id))
+    }
+}
+
+/// Whether XML has no way to write a byte, not even as a reference (XML 1.0, 2.2 "Characters").
+pub(crate) fn is_forbidden(byte: u8) -> bool {
+    byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')
+}
+
+/// `text` with what XML cannot hold replaced: agents and people may say anything, and a CIB with it
+/// in could be written but not read again.
+fn permitted(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(is_forbidden) {
+        let keep = |c: char| if c.is_ascii() && is_forbidden(c as u8) { '\u{FFFD}' } else { c };
+        Cow::Owned(text.chars().map(keep).collect())
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

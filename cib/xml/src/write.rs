@@ -117,6 +117,20 @@ mod tests {
     }
 
     #[test]
+    fn what_xml_cannot_hold_is_replaced() {
+        let mut doc = Doc::new("a");
+        doc.set_attr(doc.root_id(), "said", "\u{1b}[31mred\u{0}\t");
+        let text = doc.root().to_xml(Style::Compact);
+        assert_eq!(text, "<a said=\"\u{fffd}[31mred\u{fffd}&#x09;\"/>");
+        assert_eq!(
+            Doc::parse(&text).unwrap().root().attr("said"),
+            Some("\u{fffd}[31mred\u{fffd}\t")
+        );
+        let error = Doc::parse("<a>\n<b c='\u{1}'/></a>").unwrap_err();
+        assert_eq!((error.position.line, error.position.column), (2, 7), "{error}");
+    }
+
+    #[test]
     fn bad_input_names_the_place() {
         let error = Doc::parse("<cib>\n  <a>\n</cib>").unwrap_err();
         assert_eq!(error.position.line, 3, "{error}");

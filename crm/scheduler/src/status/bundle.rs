@@ -7,6 +7,7 @@ use cib_model::{
     Attrs, Blocks, BundleDef, INFINITY, Mount, OpDef, PortMapping, ResourceDef, Str, eq_ci,
 };
 
+use super::resources::instance_limit;
 use crate::base::{NodeIx, NodeKind, Probe, Replica, RscIx, Slot, Table, Variant, Ws, rf};
 
 /// Port of the remote executor.
@@ -25,6 +26,15 @@ impl Ws {
         let networked = has_network(&mut bundle);
         if bundle.replicas_per_host == 1 {
             self[rsc].clear(rf::UNIQUE);
+        }
+        let limit = instance_limit(self.node_order.len(), bundle.replicas_per_host);
+        if bundle.replicas > limit {
+            let text = format!(
+                "Making no more than {limit} replicas of {} (replicas={})",
+                self[rsc].id, bundle.replicas
+            );
+            self.error(text);
+            bundle.replicas = limit;
         }
         let mut child = None;
         if let Some(inner) = def.children.first() {

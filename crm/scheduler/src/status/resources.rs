@@ -11,6 +11,13 @@ use super::setup::capacity;
 use crate::base::{MultiplyActive, NodeIx, Rsc, RscIx, Variant, Ws, merge_sort, rf};
 use crate::reasons::Reason;
 
+/// How many instances of a clone or a bundle are made: as many as the nodes can hold, and some to
+/// show. A slip of a few digits in the configuration must not fill the memory.
+pub(super) fn instance_limit(nodes: usize, per_node: i32) -> i32 {
+    let room = i32::try_from(nodes).unwrap_or(i32::MAX).saturating_mul(per_node);
+    room.clamp(128, 1000)
+}
+
 impl Ws {
     pub(crate) fn unpack_resources(&mut self) {
         let model = self.model.clone();
@@ -374,6 +381,16 @@ impl Ws {
         }
         let unique = if r.is(rf::UNIQUE) { "true" } else { "false" };
         r.meta.set("globally-unique", unique);
+        let limit = instance_limit(self.node_order.len(), self[rsc].clone.node_max);
+        if self[rsc].clone.max > limit {
+            let text = format!(
+                "Making no more than {limit} instances of {} (clone-max={})",
+                self[rsc].id, self[rsc].clone.max
+            );
+            self.error(text);
+            self[rsc].clone.max = limit;
+        }
+        let r = &self[rsc];
         // Even a clone of no instances has one, so that there is something to look at.
         let instances = r.clone.max.max(1);
         for _ in 0..instances {
