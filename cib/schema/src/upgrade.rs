@@ -22,12 +22,39 @@ pub enum UpgradeError {
     UnknownSchema,
 }
 
+/// What happens on the way up.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A schema does not accept the configuration.
+    Rejected(Schema, &'a [Problem]),
+    /// A schema accepts it.
+    Accepted(Schema),
+    /// It is rewritten, since the second schema has left behind words of the first.
+    Rewriting(Schema, Schema),
+    /// It was rewritten so that the second schema accepts it.
+    Rewritten(Schema, Schema),
+    /// It names this schema now.
+    Raised(Schema),
+}
+
 /// Brings `doc` to the newest schema that accepts it, at most `max`. Says whether `validate-with`
 /// was raised.
 ///
 /// # Errors
 /// If no schema accepts it, or it names an unknown one.
 pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
+    upgrade_told(doc, max, &mut |_| {})
+}
+
+/// As [`upgrade`]; `tell` hears of every step.
+///
+/// # Errors
+/// As for [`upgrade`].
+pub fn upgrade_told(
+    doc: &mut Doc,
+    max: Option<&str>,
+    tell: &mut dyn FnMut(Step<'_>),
+) -> Result<bool, UpgradeError> {
     let named = doc.root().attr("validate-with").and_then(Schema::named);
     let original = named.ok_or(UpgradeError::UnknownSchema)?;
     let top = max.and_then(Schema::named).unwrap_or(Schema::LATEST).min(Schema::LATEST);
@@ -40,13 +67,23 @@ pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
     while let Some(schema) = at.filter(|s| *s <= top) {
         let found = validate_with(doc, schema);
         if found.is_empty() {
+            tell(Step::Accepted(schema));
             best = Some(schema);
-        } else if best.is_some() {
-            let Some(changed) = best.and_then(|b| rewritten(doc, b, schema)) else { break };
+        } else if let Some(from) = best {
+            tell(Step::Rewriting(from, schema));
+            let Some(changed) = rewritten(doc, from, schema) else {
+                tell(Step::Rejected(schema, &found));
+                break;
+            };
             adopt(doc, &changed);
+            tell(Step::Rewritten(from, schema));
+            tell(Step::Accepted(schema));
             best = Some(schema);
-        } else if problems.is_empty() {
-            problems = found;
+        } else {
+            tell(Step::Rejected(schema, &found));
+            if problems.is_empty() {
+                problems = found;
+            }
         }
         at = schema.next();
     }
@@ -54,6 +91,7 @@ pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
     if best > original {
         let root = doc.root_id();
         doc.set_attr(root, "validate-with", &best.to_string());
+        tell(Step::Raised(best));
     }
     Ok(best > original)
 }
