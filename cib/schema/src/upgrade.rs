@@ -29,12 +29,40 @@ pub enum Step<'a> {
     Rejected(Schema, &'a [Problem]),
     /// A schema accepts it.
     Accepted(Schema),
-    /// It is rewritten, since the second schema has left behind words of the first.
-    Rewriting(Schema, Schema),
+    /// It is rewritten, since the second schema has left behind words of the first: one pass of
+    /// several.
+    Rewriting(Schema, Schema, u8),
+    /// Something that was not taken along.
+    Dropped(&'a Dropped),
     /// It was rewritten so that the second schema accepts it.
     Rewritten(Schema, Schema),
     /// It names this schema now.
     Raised(Schema),
+}
+
+/// What an upgrade does not take along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// An option of an operation that has a meaning for start and promote only.
+    Option {
+        /// What kind of block it was in.
+        block: &'static str,
+        /// The block's id.
+        block_id: String,
+        /// The operation's id.
+        operation: String,
+        /// The resource's id.
+        resource: String,
+        /// The option.
+        name: &'static str,
+    },
+    /// A reference whose target is not there any more: it becomes a block of its own.
+    Reference {
+        /// What kind of block it is.
+        block: String,
+        /// The id of the target.
+        target: String,
+    },
 }
 
 /// Brings `doc` to the newest schema that accepts it, at most `max`. Says whether `validate-with`
@@ -70,8 +98,7 @@ pub fn upgrade_told(
             tell(Step::Accepted(schema));
             best = Some(schema);
         } else if let Some(from) = best {
-            tell(Step::Rewriting(from, schema));
-            let Some(changed) = rewritten(doc, from, schema) else {
+            let Some(changed) = rewritten(doc, from, schema, tell) else {
                 tell(Step::Rejected(schema, &found));
                 break;
             };
@@ -97,11 +124,19 @@ pub fn upgrade_told(
 }
 
 /// The configuration in the words of the next series, if there is a way.
-fn rewritten(doc: &Doc, from: Schema, to: Schema) -> Option<Doc> {
+fn rewritten(doc: &Doc, from: Schema, to: Schema, tell: &mut dyn FnMut(Step<'_>)) -> Option<Doc> {
     let mut changed = Doc::from_node(doc.root());
     match from.to_string().as_str() {
-        "pacemaker-2.10" => v3::transform(&mut changed),
-        "pacemaker-3.10" => v4::transform(&mut changed),
+        "pacemaker-2.10" => {
+            for (number, pass) in v3::PASSES.iter().enumerate() {
+                tell(Step::Rewriting(from, to, number as u8));
+                pass(&mut changed, &mut |dropped| tell(Step::Dropped(&dropped)));
+            }
+        }
+        "pacemaker-3.10" => {
+            tell(Step::Rewriting(from, to, 0));
+            v4::transform(&mut changed);
+        }
         _ => return None,
     }
     validate_with(&changed, to).is_empty().then_some(changed)

@@ -1,6 +1,6 @@
 //! Bringing a configuration to the latest schema, and saying how that went.
 
-use cib_schema::{Problem, Schema, Step, UpgradeError};
+use cib_schema::{Dropped, Problem, Schema, Step, UpgradeError};
 use cib_xml::Doc;
 
 use crate::exit;
@@ -68,9 +68,13 @@ pub(crate) fn tell(step: &Step<'_>, verbose: usize) {
     let (level, text) = match step {
         Step::Rejected(schema, _) => (Level::Debug, format!("Schema {schema} does not validate")),
         Step::Accepted(schema) => (Level::Debug, format!("Schema {schema} validates")),
-        Step::Rewriting(from, to) => {
-            (Level::Debug, format!("Upgrading schema from {from} to {to}"))
+        Step::Rewriting(from, to, pass) => {
+            let version = from.to_string();
+            let version = version.trim_start_matches("pacemaker-");
+            let what = format!("applying XSL transform upgrade-{version}-{pass}.xsl");
+            (Level::Debug, format!("Upgrading schema from {from} to {to}: {what}"))
         }
+        Step::Dropped(dropped) => return tell_dropped(dropped, verbose),
         Step::Rewritten(from, to) => {
             (Level::Info, format!("Schema upgrade from {from} to {to} succeeded"))
         }
@@ -79,6 +83,31 @@ pub(crate) fn tell(step: &Step<'_>, verbose: usize) {
         }
     };
     log::write(PART, "schemas", level, verbose, &text);
+}
+
+/// People who ask for details are told what an upgrade leaves behind.
+fn tell_dropped(dropped: &Dropped, verbose: usize) {
+    match dropped {
+        Dropped::Option { block, block_id, operation, resource, name } if verbose > 0 => {
+            let block = format!("Resources-operation {block}");
+            eprintln!(
+                "INFO: {block}: {operation} (rsc={resource}, meta={block_id}): dropping {name}"
+            );
+            eprintln!("INFO: {block}: ... only start/promote operation taken into account");
+        }
+        Dropped::Reference { block, target } if verbose > 1 => eprintln!(
+            "DEBUG: {block}: original element pointed to with @id-ref ({target}) disappeared \
+             during upgrade"
+        ),
+        _ => {}
+    }
+}
+
+/// Writes the steps to the log that an upgrade of `doc` takes.
+pub(crate) fn tell_all(doc: &Doc, verbose: usize) {
+    let mut copy = doc.clone();
+    // Whether it succeeds is for the upgrade itself to say.
+    let _ = cib_schema::upgrade_told(&mut copy, None, &mut |step| tell(&step, verbose));
 }
 
 /// A problem in the words of the validator that people know from the field.
