@@ -10,7 +10,7 @@ mod upgrade;
 mod validate;
 
 pub use ladder::{Schema, compare_names};
-pub use upgrade::{UpgradeError, upgrade};
+pub use upgrade::{Dropped, Step, UpgradeError, upgrade, upgrade_told};
 pub use validate::{Problem, validate, validate_with};
 
 /// Name of the newest schema.

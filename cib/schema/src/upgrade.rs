@@ -22,12 +22,67 @@ pub enum UpgradeError {
     UnknownSchema,
 }
 
+/// What happens on the way up.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A schema does not accept the configuration.
+    Rejected(Schema, &'a [Problem]),
+    /// A schema accepts it.
+    Accepted(Schema),
+    /// It is rewritten, since the second schema has left behind words of the first: one pass of
+    /// several.
+    Rewriting(Schema, Schema, u8),
+    /// Something that was not taken along.
+    Dropped(&'a Dropped),
+    /// It was rewritten so that the second schema accepts it.
+    Rewritten(Schema, Schema),
+    /// It names this schema now.
+    Raised(Schema),
+}
+
+/// What an upgrade does not take along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// An option of an operation that has a meaning for start and promote only.
+    Option {
+        /// What kind of block it was in.
+        block: &'static str,
+        /// The block's id.
+        block_id: String,
+        /// The operation's id.
+        operation: String,
+        /// The resource's id.
+        resource: String,
+        /// The option.
+        name: &'static str,
+    },
+    /// A reference whose target is not there any more: it becomes a block of its own.
+    Reference {
+        /// What kind of block it is.
+        block: String,
+        /// The id of the target.
+        target: String,
+    },
+}
+
 /// Brings `doc` to the newest schema that accepts it, at most `max`. Says whether `validate-with`
 /// was raised.
 ///
 /// # Errors
 /// If no schema accepts it, or it names an unknown one.
 pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
+    upgrade_told(doc, max, &mut |_| {})
+}
+
+/// As [`upgrade`]; `tell` hears of every step.
+///
+/// # Errors
+/// As for [`upgrade`].
+pub fn upgrade_told(
+    doc: &mut Doc,
+    max: Option<&str>,
+    tell: &mut dyn FnMut(Step<'_>),
+) -> Result<bool, UpgradeError> {
     let named = doc.root().attr("validate-with").and_then(Schema::named);
     let original = named.ok_or(UpgradeError::UnknownSchema)?;
     let top = max.and_then(Schema::named).unwrap_or(Schema::LATEST).min(Schema::LATEST);
@@ -40,13 +95,22 @@ pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
     while let Some(schema) = at.filter(|s| *s <= top) {
         let found = validate_with(doc, schema);
         if found.is_empty() {
+            tell(Step::Accepted(schema));
             best = Some(schema);
-        } else if best.is_some() {
-            let Some(changed) = best.and_then(|b| rewritten(doc, b, schema)) else { break };
+        } else if let Some(from) = best {
+            let Some(changed) = rewritten(doc, from, schema, tell) else {
+                tell(Step::Rejected(schema, &found));
+                break;
+            };
             adopt(doc, &changed);
+            tell(Step::Rewritten(from, schema));
+            tell(Step::Accepted(schema));
             best = Some(schema);
-        } else if problems.is_empty() {
-            problems = found;
+        } else {
+            tell(Step::Rejected(schema, &found));
+            if problems.is_empty() {
+                problems = found;
+            }
         }
         at = schema.next();
     }
@@ -54,16 +118,25 @@ pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
     if best > original {
         let root = doc.root_id();
         doc.set_attr(root, "validate-with", &best.to_string());
+        tell(Step::Raised(best));
     }
     Ok(best > original)
 }
 
 /// The configuration in the words of the next series, if there is a way.
-fn rewritten(doc: &Doc, from: Schema, to: Schema) -> Option<Doc> {
+fn rewritten(doc: &Doc, from: Schema, to: Schema, tell: &mut dyn FnMut(Step<'_>)) -> Option<Doc> {
     let mut changed = Doc::from_node(doc.root());
     match from.to_string().as_str() {
-        "pacemaker-2.10" => v3::transform(&mut changed),
-        "pacemaker-3.10" => v4::transform(&mut changed),
+        "pacemaker-2.10" => {
+            for (number, pass) in v3::PASSES.iter().enumerate() {
+                tell(Step::Rewriting(from, to, number as u8));
+                pass(&mut changed, &mut |dropped| tell(Step::Dropped(&dropped)));
+            }
+        }
+        "pacemaker-3.10" => {
+            tell(Step::Rewriting(from, to, 0));
+            v4::transform(&mut changed);
+        }
         _ => return None,
     }
     validate_with(&changed, to).is_empty().then_some(changed)

@@ -18,6 +18,8 @@ pub struct Problem {
     pub element: String,
     /// Its path.
     pub path: String,
+    /// The attribute that is wrong, if it is one.
+    pub attribute: Option<String>,
     /// What is wrong, and what was expected.
     pub message: String,
 }
@@ -63,7 +65,8 @@ pub fn validate_with(doc: &Doc, schema: Schema) -> Vec<Problem> {
 
 fn problem(node: Node<'_>, message: String) -> Problem {
     let path = cib_xml::path_of(node);
-    Problem { position: node.position(), element: node.name().to_string(), path, message }
+    let element = node.name().to_string();
+    Problem { position: node.position(), element, path, attribute: None, message }
 }
 
 struct Check<'a> {
@@ -77,6 +80,13 @@ impl<'a> Check<'a> {
     fn say(&mut self, node: Node<'_>, message: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem(node, message));
+        }
+    }
+
+    fn say_of(&mut self, node: Node<'_>, attribute: &str, message: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            let attribute = Some(attribute.to_string());
+            self.problems.push(Problem { attribute, ..problem(node, message) });
         }
     }
 
@@ -97,14 +107,14 @@ impl<'a> Check<'a> {
             if fits.peek().is_none() {
                 let names = rules.attrs.iter().filter(|a| a.range.holds(self.schema));
                 let hint = nearest(name, names.map(|a| a.name.as_str()));
-                self.say(node, format!("attribute {name} is not allowed here{hint}"));
+                self.say_of(node, name, format!("attribute {name} is not allowed here{hint}"));
                 continue;
             }
             let rule: Vec<&Attr> = fits.collect();
             if let Some(expected) =
                 rule.iter().map(|a| self.mismatch(&a.kind, value)).min().flatten()
             {
-                self.say(node, format!("{name}={value:?}: expected {expected}"));
+                self.say_of(node, name, format!("{name}={value:?}: expected {expected}"));
             }
             if rule.iter().any(|a| matches!(a.kind, Type::Id)) {
                 self.unique(node, value);

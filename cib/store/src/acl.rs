@@ -251,6 +251,106 @@ pub fn access(doc: &Doc, who: &Who) -> Vec<Access> {
     out
 }
 
+/// A decision about part of a change, for people who want to see why it was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it is about creating an element.
+    pub creation: bool,
+    /// What was decided about what, and by which kind of rule.
+    pub text: String,
+}
+
+/// What access control decides about every difference between two states of a CIB: denied changes
+/// and all creations. Nothing if `who` may do everything.
+pub fn decisions(before: &Doc, after: &Doc, who: &Who) -> Vec<Decision> {
+    if !required(who) || !enabled(before) {
+        return Vec::new();
+    }
+    let rules = Rules::of(before, who);
+    let (old, new) = (rules.marks(before), rules.marks(after));
+    let mut all = Decisions { user: &who.user, none: rules.is_empty(), old, new, out: Vec::new() };
+    let mut created = Vec::new();
+    all.changes(before.root(), after.root(), &mut created);
+    created.into_iter().for_each(|node| all.creation(node));
+    all.out
+}
+
+struct Decisions<'a> {
+    user: &'a str,
+    /// Whether there are no rules at all.
+    none: bool,
+    old: Vec<Marks>,
+    new: Vec<Marks>,
+    out: Vec<Decision>,
+}
+
+impl Decisions<'_> {
+    fn say(&mut self, creation: bool, text: String) {
+        self.out.push(Decision { creation, text });
+    }
+
+    /// Whether a node may be changed; if not, it is said which rule forbids it.
+    fn check(&mut self, node: Node<'_>, attr: Option<&str>, fresh: bool) -> bool {
+        let marks = if fresh { &self.new } else { &self.old };
+        let (allowed, kind) = match nearest(node, marks) {
+            _ if self.none => (false, "Lack of"),
+            Some(mark) if mark.writable() => (true, ""),
+            Some(_) => (false, "Parent"),
+            None => (false, "Default"),
+        };
+        if !allowed {
+            let path = cib_xml::path_of(node);
+            let attr = attr.map_or(String::new(), |a| format!("[@{a}]"));
+            let user = self.user;
+            let access = "read/write access";
+            self.say(false, format!("{kind} ACL denies user '{user}' {access} to {path}{attr}"));
+        }
+        allowed
+    }
+
+    fn changes<'d>(&mut self, old: Node<'_>, new: Node<'d>, created: &mut Vec<Node<'d>>) {
+        for (name, value) in old.attrs() {
+            match new.attr(name) {
+                None => {
+                    self.check(old, None, false);
+                }
+                Some(other) if other != value => {
+                    self.check(old, Some(name), false);
+                }
+                Some(_) => {}
+            }
+        }
+        for (name, _) in new.attrs().filter(|(name, _)| old.attr(name).is_none()) {
+            self.check(old, Some(name), false);
+        }
+        let key = |n: Node<'_>| (n.name().to_string(), n.attr("id").map(str::to_string));
+        for child in old.children() {
+            match new.children().find(|c| key(*c) == key(child)) {
+                Some(same) => self.changes(child, same, created),
+                None => {
+                    self.check(child, None, false);
+                }
+            }
+        }
+        created.extend(new.children().filter(|c| !old.children().any(|o| key(o) == key(*c))));
+    }
+
+    fn creation(&mut self, node: Node<'_>) {
+        let name = node.name();
+        let id = node.attr("id").map_or(String::new(), |id| format!(" with id=\"{id}\""));
+        if scaffolding(node) {
+            let text = format!("Creation of <{name}> scaffolding{id} is implicitly allowed");
+            self.say(true, text);
+        } else if self.check(node, None, true) {
+            self.say(true, format!("ACLs allow creation of <{name}>{id}"));
+        } else {
+            self.say(true, format!("ACLs disallow creation of <{name}>{id}"));
+            return;
+        }
+        node.children().for_each(|child| self.creation(child));
+    }
+}
+
 /// The rules that a change by `who` has to keep, `None` if there are none.
 pub(crate) fn guard(doc: &Doc, who: &Who) -> Option<Guard> {
     if !required(who) || !enabled(doc) {
@@ -302,31 +402,29 @@ impl Guard {
     }
 }
 
-/// Whether the nearest mark at or above the node allows writing.
-fn writable(doc: &Doc, id: NodeId, marks: &[Marks]) -> bool {
-    let mut at = Some(doc.node(id));
-    while let Some(node) = at {
-        let mark = marks.get(node.id().index()).copied().unwrap_or_default();
-        if mark.writable() {
-            return true;
-        }
-        if mark.deny {
-            return false;
-        }
-        at = node.parent();
-    }
-    false
+/// The nearest mark at or above the node that decides about writing.
+fn nearest(node: Node<'_>, marks: &[Marks]) -> Option<Marks> {
+    std::iter::successors(Some(node), |n| n.parent())
+        .map(|n| marks.get(n.id().index()).copied().unwrap_or_default())
+        .find(|mark| mark.writable() || mark.deny)
 }
 
-/// Whether the new element and all in it may be created. Elements with no attribute but an id are
-/// mere scaffolding and may, except below `acls`.
+fn writable(doc: &Doc, id: NodeId, marks: &[Marks]) -> bool {
+    nearest(doc.node(id), marks).is_some_and(|mark| mark.writable())
+}
+
+/// Elements with no attribute but an id may be created by everybody, except below `acls`.
+fn scaffolding(node: Node<'_>) -> bool {
+    node.attrs().all(|(name, _)| name == "id")
+        && std::iter::successors(node.parent(), |n| n.parent()).all(|n| n.name() != "acls")
+}
+
+/// Whether the new element and all in it may be created.
 fn may_create(node: Node<'_>, marks: &[Marks]) -> bool {
     if !node.is_element() {
         return true;
     }
-    let scaffolding = node.attrs().all(|(name, _)| name == "id")
-        && std::iter::successors(node.parent(), |n| n.parent()).all(|n| n.name() != "acls");
-    (scaffolding || writable(node.doc(), node.id(), marks))
+    (scaffolding(node) || writable(node.doc(), node.id(), marks))
         && node.children().all(|c| may_create(c, marks))
 }
 
@@ -373,6 +471,33 @@ mod tests {
         assert!(query(&doc, &who, &Target::Whole).is_ok());
         who.user = "root".into();
         assert!(query(&doc, &who, &Target::Whole).unwrap().root().find_id("secret").is_some());
+    }
+
+    #[test]
+    fn decisions_name_their_rule() {
+        let before = Doc::parse(CIB).unwrap();
+        let changed = CIB
+            .replace("id=\"a\" class=\"x\"/>", "id=\"a\" class=\"x\"/><template id=\"t\"/>")
+            .replace("id=\"secret\" class=\"x\"", "id=\"secret\" class=\"y\"")
+            .replace("<nodes/>", "<nodes><node id=\"1\" uname=\"n\"/></nodes>");
+        let after = Doc::parse(&changed).unwrap();
+        let who = |user: &str| Who { user: user.into(), ..Who::default() };
+        let text = |user: &str| -> Vec<String> {
+            super::decisions(&before, &after, &who(user)).into_iter().map(|d| d.text).collect()
+        };
+        assert_eq!(text("root"), Vec::<String>::new());
+        assert_eq!(
+            text("ann"),
+            [
+                "Parent ACL denies user 'ann' read/write access to \
+                 /cib/configuration/resources/primitive[@id='secret'][@class]",
+                "Default ACL denies user 'ann' read/write access to \
+                 /cib/configuration/nodes/node[@id='1']",
+                "ACLs disallow creation of <node> with id=\"1\"",
+                "Creation of <template> scaffolding with id=\"t\" is implicitly allowed",
+            ]
+        );
+        assert!(text("bob")[0].starts_with("Lack of ACL denies user 'bob'"));
     }
 
     #[test]

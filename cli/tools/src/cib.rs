@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 
-use cib_store::{Applied, Context, ErrorKind, Operation, StoreError, Target, Who, apply};
+use cib_store::{Applied, Context, ErrorKind, Operation, StoreError, Target, Version, Who, apply};
 use cib_xml::{Doc, Style};
+
+use crate::log::{self, Level};
 
 /// A CIB that can be read and changed.
 pub trait Cib {
@@ -74,6 +76,32 @@ impl FileCib {
     }
 }
 
+impl FileCib {
+    /// Writes to the log what access control says to a change, if anybody wants to know.
+    fn log_decisions(&self, op: &Operation, cx: &Context<'_>) {
+        let part = |creation| if creation { "pcmk__apply_creation_acl" } else { "pcmk__check_acl" };
+        let wanted = |creation| log::wanted(part(creation), Level::Trace, 0);
+        if op.is_query() || !(wanted(true) || wanted(false)) {
+            return;
+        }
+        let mut after = self.doc.clone();
+        let everything = Who::default();
+        if apply(&mut after, op, &Context { who: &everything, ..*cx }).is_err() {
+            return;
+        }
+        // Counting the change is not the user's doing; a version in what replaces a CIB is.
+        let given = match op {
+            Operation::Replace { target: Target::Whole, xml } => Doc::parse(xml).ok(),
+            _ => None,
+        };
+        let given = given.as_ref().filter(|d| d.root().name() == "cib").unwrap_or(&self.doc);
+        Version::of(given).write(&mut after);
+        for decision in cib_store::acl::decisions(&self.doc, &after, &self.who) {
+            log::write(part(decision.creation), "acl", Level::Trace, 0, &decision.text);
+        }
+    }
+}
+
 impl Cib for FileCib {
     fn apply(&mut self, op: &Operation, _force: bool) -> Result<Applied, StoreError> {
         let cx = Context {
@@ -83,6 +111,7 @@ impl Cib for FileCib {
             validate: true,
             check_features: false,
         };
+        self.log_decisions(op, &cx);
         let applied = apply(&mut self.doc, op, &cx)?;
         if applied.patch.is_some()
             && let Some(path) = &self.path
@@ -158,6 +187,12 @@ pub fn shadow_file(name: &str) -> PathBuf {
 /// The environment variable's value, if it is set to something.
 pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// The file that the environment names, if the CIB is not that of the running cluster.
+pub fn local_path() -> Option<PathBuf> {
+    let shadow = env("CIB_shadow").map(|name| shadow_file(&name));
+    shadow.or_else(|| env("CIB_file").filter(|path| path != "-").map(PathBuf::from))
 }
 
 /// The CIB that the environment says.

@@ -99,6 +99,12 @@ fn perform(given: &Given, out: &mut Out) -> Result<i32, Failure> {
     let mut cib = connect().map_err(|e| {
         (e.exit_code(), format!("Could not connect to the CIB API: {}", e.kind.text()))
     })?;
+    if matches!(op, Operation::Upgrade { .. })
+        && !cib.is_live()
+        && let Ok(doc) = cib.read()
+    {
+        crate::schema::tell_all(&doc, out.verbose);
+    }
     match cib.apply(&op, given.has("force")) {
         Ok(applied) => {
             if let Some(doc) = applied.output {

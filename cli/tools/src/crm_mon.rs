@@ -218,6 +218,7 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
         timing: given.has("timing-details") || out.is_xml(),
         rsc_only: false,
         pending: true,
+        failed_detail: false,
     };
     let once = given.has("one-shot") || out.format != Format::Text;
     loop {
@@ -229,6 +230,7 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
         let ms = given.get("interval").map_or(5000, |i| cib_model::parse_interval_ms(Some(i)));
         std::thread::sleep(std::time::Duration::from_millis(u64::from(ms.max(100))));
         out.print("\x1b[H\x1b[2J");
+        out.no_spacer();
         out.flush();
     }
 }
@@ -257,7 +259,7 @@ fn show_once(
         bans: choice.bans.clone(),
     };
     if out.is_xml() {
-        cluster.to_xml(&report, out);
+        cluster.to_xml(&report).into_iter().for_each(|e| out.xml(e));
     } else {
         cluster.print(&report, out);
     }

@@ -7,6 +7,8 @@ mod params;
 mod place;
 mod report;
 
+pub(crate) use report::hash;
+
 use cib_store::StoreError;
 use cib_xml::{Doc, Style};
 

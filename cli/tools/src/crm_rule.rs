@@ -52,12 +52,12 @@ fn perform(given: &Given, out: &mut Out) -> Result<i32, (i32, String)> {
         Some("-") => {
             let text = input::read_text("-")?;
             Doc::parse(&text).map_err(|e| {
-                log(&e);
+                log(&text, &e);
                 (exit::DATAERR, "Couldn't parse input from STDIN".to_string())
             })?
         }
         Some(text) => Doc::parse(text).map_err(|e| {
-            log(&e);
+            log(text, &e);
             (exit::DATAERR, format!("Couldn't parse input string: {text}"))
         })?,
         None => connect()
@@ -71,8 +71,24 @@ fn perform(given: &Given, out: &mut Out) -> Result<i32, (i32, String)> {
     Ok(last)
 }
 
-fn log(error: &cib_xml::ParseError) {
-    crate::log::error("parse", "crm_rule", &format!("XML Error: {error}"));
+/// Writes to the log what is wrong with a text and where.
+fn log(text: &str, error: &cib_xml::ParseError) {
+    // What does not start as XML is not worth a closer look.
+    let start = text.len() - text.trim_start().len();
+    let (line, column, reason) = if text[start..].starts_with('<') {
+        (error.position.line, error.position.column, error.reason.as_str())
+    } else {
+        let before = &text[..start];
+        let line = before.matches('\n').count() + 1;
+        let column = start - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+        (line, column, "Start tag expected, '<' not found")
+    };
+    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let mark = format!("{}^", " ".repeat(column.saturating_sub(1)));
+    let what = format!("Entity: line {line}: parser error : {reason}");
+    for part in [what.as_str(), source, &mark] {
+        crate::log::error("parse", "crm_rule", &format!("XML Error: {part}"));
+    }
 }
 
 fn report(id: &str, verdict: Verdict, out: &mut Out) -> i32 {

@@ -1,50 +1,86 @@
 //! `crm_simulate`: what the cluster would do in a given state, and how it would look afterwards.
 
 mod execute;
+mod inject;
+mod profile;
+mod state;
 
 use cib_model::{Time, scan_int};
+use cib_store::StoreError;
 use cib_xml::{Doc, Style};
-use crm_scheduler::{Plan, PlanFlags, Status};
+use crm_scheduler::{Change, Note, Plan, PlanFlags, schedule_model};
 
 use crate::args::{Given, Opt, Value, flag, opt, value};
+use crate::cib;
 use crate::exit;
 use crate::input;
-use crate::output::Out;
+use crate::log::{self, Level};
+use crate::output::{Element, Out};
+use crate::schema;
+use crate::show::{Cluster, Filter, Report, Section, Show};
+
+use state::State;
 
 pub(crate) const OPTIONS: &[Opt] = &[
+    flag("run", 'R', "Show what would be done"),
+    flag("simulate", 'S', "Show what would be done, and the state afterwards"),
+    flag("in-place", 'X', "As --simulate, and write the state afterwards to where it is from"),
+    flag("show-attrs", 'A', "Show node attributes"),
+    flag("show-failcounts", 'c', "Show failures"),
+    flag("show-scores", 's', "Show scores"),
+    flag("show-utilization", 'U', "Show what nodes have to offer and resources take"),
+    value("profile", 'P', "Measure planning for all XML files of a directory"),
+    value("repeat", 'N', "With --profile: plan this often"),
+    flag("pending", 'j', ""),
+    value("node-up", 'u', "Assume that a node comes up"),
+    value("node-down", 'd', "Assume that a node leaves"),
+    value("node-fail", 'f', "Assume that a node fails"),
+    value("op-inject", 'i', "Assume a result: RESOURCE_OPERATION_INTERVAL@NODE=CODE"),
+    value("op-fail", 'F', "Let an operation fail: RESOURCE_OPERATION_INTERVAL@NODE=CODE"),
+    value("set-datetime", 't', "Assume this time"),
+    value("quorum", 'q', "Assume that the cluster has quorum, or has not"),
+    value("watchdog", 'w', "Assume that nodes have a watchdog, or have not"),
+    value("ticket-grant", 'g', "Assume that a ticket is granted"),
+    value("ticket-revoke", 'r', "Assume that a ticket is revoked"),
+    value("ticket-standby", 'b', "Assume that a ticket is put into standby"),
+    value("ticket-activate", 'e', "Assume that a ticket is activated"),
+    value("save-input", 'I', "Write the state before to this file"),
+    value("save-output", 'O', "Write the state after to this file"),
+    value("save-graph", 'G', "Write the transition graph to this file"),
+    value("save-dotfile", 'D', "Write a drawing of the graph to this file"),
+    flag("all-actions", 'a', "Draw also what needs not be done"),
+    flag("live-check", 'L', "Read the state of the running cluster (or of CIB_shadow, CIB_file)"),
     value("xml-file", 'x', "Read the state from this file"),
     opt("xml-text", ' ', Value::Required, "The state itself"),
     flag("xml-pipe", 'p', "Read the state from the standard input"),
-    flag("run", 'R', "Show what would be done"),
-    flag("simulate", 'S', "Show what would be done, and the state afterwards"),
-    flag("show-scores", 's', "Show scores"),
     flag("quiet", 'Q', "Show nothing but what was asked for"),
-    value("save-graph", 'G', "Write the transition graph to this file"),
-    value("save-dotfile", 'D', "Write a drawing of the graph to this file"),
-    value("save-input", 'I', "Write the state before to this file"),
-    value("save-output", 'O', "Write the state after to this file"),
-    value("set-datetime", 't', "Assume this time"),
-    flag("show-utilization", 'U', ""),
-    flag("all-actions", 'a', ""),
-    flag("show-failcounts", ' ', ""),
 ];
-
-const NO_SCHEMA: &str = "Schema validation of configuration is disabled (support for validate-with \
-                         set to \"none\" is deprecated and will be removed in a future release)";
 
 /// What is the same for all steps.
 struct Session<'a> {
     given: &'a Given,
     out: &'a mut Out,
     quiet: bool,
+    flags: PlanFlags,
 }
 
 pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
-    let quiet = given.has("quiet");
-    match (Session { given, out, quiet }).run() {
+    let flags = PlanFlags {
+        show_scores: given.has("show-scores"),
+        show_utilization: given.has("show-utilization"),
+        sanitized: true,
+    };
+    let mut session = Session { given, quiet: given.has("quiet"), flags, out };
+    let done = match given.get("profile") {
+        Some(folder) => session.profile(folder),
+        None => session.run(),
+    };
+    match done {
         Ok(code) => code,
         Err((code, text)) => {
-            out.fail(&text);
+            if !text.is_empty() {
+                session.out.fail(&text);
+            }
             code
         }
     }
@@ -56,148 +92,300 @@ fn write_file(path: &str, text: &str) -> Result<(), input::Failure> {
 
 impl Session<'_> {
     fn run(&mut self) -> Result<i32, input::Failure> {
-        let Some(text) = input::given_text(self.given)? else {
-            return Err((exit::USAGE, "No state given (use --xml-file)".into()));
-        };
-        let mut doc = input::parse(&text, "the state")?;
-        if doc.root().attr("validate-with") == Some("none") {
-            self.out.error(NO_SCHEMA);
+        let given = self.given;
+        let place = self.result_file()?;
+        let doc = self.input()?;
+        let mut state = State { doc, add_nodes: given.has("node-up") };
+        let mut cluster = self.take_in(&state)?;
+        self.show_current(&cluster);
+        if inject::wanted(given) {
+            self.inject(&mut state, &cluster)?;
+            cluster = self.take_in(&state)?;
         }
-        if let Some(path) = self.given.get("save-input") {
-            write_file(path, &doc.root().to_xml(Style::Pretty))?;
+        let text = |doc: &Doc| doc.root().to_xml(Style::Pretty);
+        if let Some(path) = given.get("save-input") {
+            write_file(path, &text(&state.doc))?;
         }
-        let flags = PlanFlags { show_scores: self.given.has("show-scores"), sanitized: true };
-        let now = self.effective_time(&doc)?;
-        let status = crm_scheduler::status(&doc, now, flags);
-        self.show_current(&status);
-        let process = self.given.has("run")
-            || self.given.has("simulate")
-            || self.given.has("save-graph")
-            || self.given.has("save-dotfile")
-            || flags.show_scores;
-        if !process {
-            return Ok(exit::OK);
+        let simulate = ["simulate", "in-place", "op-fail"].iter().any(|o| given.has(o));
+        let wanted = ["run", "save-graph", "save-dotfile", "show-scores", "show-utilization"];
+        if simulate || wanted.iter().any(|o| given.has(o)) {
+            let now = self.effective_time(&state.doc, false)?;
+            let plan = schedule_model(cluster.model.clone(), now, self.flags, 1);
+            self.show_plan(&plan)?;
+            if simulate {
+                self.simulate(&mut state, &plan)?;
+            }
         }
-        let plan = crm_scheduler::schedule(&doc, now, flags, 1);
-        self.show_scores(&plan);
-        self.save(&plan)?;
-        if !self.quiet {
-            self.list("Transition Summary", plan.summary());
-        }
-        if !self.given.has("simulate") {
-            return Ok(exit::OK);
-        }
-        let done = execute::execute(&mut doc, &plan);
-        if !self.quiet {
-            self.list("Executing Cluster Transition", &done.lines);
-        }
-        if !done.complete {
-            self.out.error("Transition failed: terminated");
-            self.out.error("An invalid transition was produced");
-        }
-        if let Some(path) = self.given.get("save-output") {
-            write_file(path, &doc.root().to_xml(Style::Pretty))?;
-        }
-        if !self.quiet {
-            let now = self.effective_time(&doc)?;
-            let status = crm_scheduler::status(&doc, now, flags);
-            self.show_status("Revised Cluster Status", &status, false);
+        for path in given.get("save-output").into_iter().chain(place.as_deref()) {
+            write_file(path, &text(&state.doc))?;
         }
         Ok(exit::OK)
     }
 
+    fn simulate(&mut self, state: &mut State, plan: &Plan) -> Result<(), input::Failure> {
+        let complete = self.execute(state, plan);
+        if !complete {
+            self.out.error("Transition failed: terminated");
+            self.out.error("An invalid transition was produced");
+        }
+        if !self.quiet {
+            let after = self.take_in(state)?;
+            self.show_status(("Revised Cluster Status", "revised_cluster_status"), &after, false);
+        }
+        Ok(())
+    }
+
+    /// The state, as it is to be changed.
+    fn input(&mut self) -> Result<Doc, input::Failure> {
+        match input::given_text(self.given)?.filter(|_| !self.given.has("live-check")) {
+            Some(text) => {
+                let mut doc = input::parse(&text, "the state")?;
+                schema::update(&mut doc, self.out).map_err(|code| (code, String::new()))?;
+                Ok(doc)
+            }
+            None => {
+                let failed = |e: StoreError| {
+                    let why = e.kind.text();
+                    (e.exit_code(), format!("Could not obtain the current CIB: {why}"))
+                };
+                let doc = cib::connect().map_err(failed)?.read().map_err(failed)?;
+                let mut newest = doc.clone();
+                schema::update(&mut newest, self.out).map_err(|code| (code, String::new()))?;
+                Ok(doc)
+            }
+        }
+    }
+
+    /// Where `--in-place` writes to.
+    fn result_file(&self) -> Result<Option<String>, input::Failure> {
+        if !self.given.has("in-place") {
+            return Ok(None);
+        }
+        if !self.given.has("live-check") {
+            match self.given.get("xml-file").filter(|path| *path != "-") {
+                Some(path) => return Ok(Some(path.into())),
+                None if self.given.has("xml-pipe") || self.given.has("xml-text") => {
+                    return Ok(None);
+                }
+                None => {}
+            }
+        }
+        if cib_store::acl::required(&cib::user()) {
+            let text = "--in-place is for users who may read and change the whole CIB";
+            return Err((exit::INSUFFICIENT_PRIV, text.into()));
+        }
+        // A running cluster's state is what it is: nothing can be written back there.
+        Ok(cib::local_path().map(|path| path.to_string_lossy().into_owned()))
+    }
+
+    fn take_in(&mut self, state: &State) -> Result<Cluster, input::Failure> {
+        let mut doc = state.doc.clone();
+        // It was found to be good, or to be without schema, when it was read.
+        let _ = cib_schema::upgrade(&mut doc, None);
+        let now = self.effective_time(&doc, true)?;
+        Ok(Cluster::present(doc, now))
+    }
+
     /// The time that is assumed: as asked for, as recorded in the state, or now.
-    fn effective_time(&mut self, doc: &Doc) -> Result<Time, input::Failure> {
-        let seconds = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
-        let clock = Time::from_epoch(seconds);
+    fn effective_time(&mut self, doc: &Doc, say: bool) -> Result<Time, input::Failure> {
+        let clock = Time::from_epoch(crate::dates::Date::now().epoch());
         if let Some(text) = self.given.get("set-datetime") {
             let Some(time) = Time::parse(text, Some(clock)) else {
                 return Err((exit::USAGE, format!("Invalid time '{text}'")));
             };
-            self.info(&format!("Setting effective cluster time: {text}"));
+            self.info(say, &format!("Setting effective cluster time: {text}"));
             return Ok(time);
         }
         let recorded = doc.root().attr("execution-date").and_then(scan_int);
         let Some(seconds) = recorded else { return Ok(clock) };
         let time = Time::from_epoch(seconds);
-        self.info(&format!("Using the original execution date of: {}", time.text()));
+        self.info(say, &format!("Using the original execution date of: {}", time.text()));
         Ok(time)
     }
 
-    fn info(&mut self, text: &str) {
-        if !self.quiet {
+    fn info(&mut self, say: bool, text: &str) {
+        if say && !self.quiet {
             self.out.line(text);
+            self.out.no_spacer();
         }
     }
 
-    fn list(&mut self, title: &str, lines: &[String]) {
-        self.out.line("");
-        self.out.line(&format!("{title}:"));
-        for line in lines {
-            let text = line.trim_start_matches(' ');
-            let indent = line.len() - text.len();
-            self.out.line(&format!("  {}* {text}", " ".repeat(indent)));
+    fn item(&mut self, text: &str) {
+        if !self.quiet {
+            self.out.item(text);
         }
     }
 
-    fn show_current(&mut self, status: &Status) {
+    fn show_current(&mut self, cluster: &Cluster) {
         if self.quiet {
             return;
         }
-        if status.in_maintenance() {
+        let view = &cluster.view;
+        if view.in_maintenance {
             self.out.line("\n              *** Resource management is DISABLED ***");
             self.out.line("  The cluster will not attempt to start, stop or recover services");
         }
-        let (instances, disabled, blocked) = status.counts();
-        if disabled > 0 || blocked > 0 {
+        if view.disabled > 0 || view.blocked > 0 {
+            self.out.spacer();
             self.out.line(&format!(
-                "{disabled} of {instances} resource instances DISABLED and {blocked} BLOCKED from \
-                 further action due to failure"
+                "{} of {} resource instances DISABLED and {} BLOCKED from further action due to \
+                 failure",
+                view.disabled, view.instances, view.blocked
             ));
         }
-        self.show_status("Current cluster status", status, true);
+        self.show_status(("Current cluster status", "cluster_status"), cluster, true);
     }
 
-    fn show_status(&mut self, title: &str, status: &Status, pending: bool) {
-        let (nodes, resources) = status.text(pending);
-        self.out.line("");
-        self.out.line(&format!("{title}:"));
-        for (title, lines) in [("Node List", nodes), ("Full List of Resources", resources)] {
-            if title == "Node List" && lines.is_empty() {
-                continue;
-            }
-            self.out.line(&format!("  * {title}:"));
-            for line in lines {
-                let text = line.trim_start_matches(' ');
-                let indent = line.len() - text.len();
-                self.out.line(&format!("    {}* {text}", " ".repeat(indent)));
-            }
-            self.out.line("");
+    fn show_status(&mut self, (title, tag): (&str, &str), cluster: &Cluster, pending: bool) {
+        let mut sections = vec![Section::Nodes, Section::Resources];
+        if self.given.has("show-attrs") {
+            sections.push(Section::Attributes);
         }
-    }
-
-    fn show_scores(&mut self, plan: &Plan) {
-        if !self.given.has("show-scores") {
+        if self.given.has("show-failcounts") {
+            sections.extend([Section::FailCounts, Section::Failures]);
+        }
+        let report = Report {
+            sections,
+            show: Show { inactive: true, pending, failed_detail: true, ..Show::default() },
+            nodes: Filter::all(),
+            resources: Filter::all(),
+            bans: None,
+        };
+        if self.out.is_xml() {
+            let mut xml = Element::new(tag);
+            cluster.to_xml(&report).into_iter().for_each(|e| xml.push(e));
+            self.out.xml(xml);
             return;
         }
-        if self.quiet {
-            plan.scores().iter().for_each(|line| self.out.line(line));
-            self.out.line("");
-        } else {
-            self.list("Assignment Scores", plan.scores());
-            plan.notices().iter().for_each(|line| self.out.line(line));
-        }
+        self.out.spacer();
+        self.out.open(title);
+        cluster.print_state(&report, self.out);
+        self.out.close();
     }
 
-    fn save(&mut self, plan: &Plan) -> Result<(), input::Failure> {
+    fn show_plan(&mut self, plan: &Plan) -> Result<(), input::Failure> {
+        for problem in plan.problems().filter(|p| !p.error) {
+            let part = if problem.text.starts_with("Unknown action") {
+                "invert_action"
+            } else {
+                "unpack_constraints"
+            };
+            log::write(part, "sched", Level::Warning, self.out.verbose, &problem.text);
+        }
+        let both = (self.flags.show_scores, self.flags.show_utilization);
+        match both {
+            (true, true) => self.show_notes(
+                plan,
+                "Assignment Scores and Utilization Information",
+                "allocations_utilizations",
+            ),
+            (true, false) => self.show_notes(plan, "Assignment Scores", "allocations"),
+            (false, true) => self.show_notes(plan, "Utilization Information", "utilizations"),
+            (false, false) => {}
+        }
         if let Some(path) = self.given.get("save-graph") {
             write_file(path, &plan.transition.to_doc().root().to_xml(Style::Pretty))?;
         }
         if let Some(path) = self.given.get("save-dotfile") {
-            write_file(path, &plan.dot())?;
+            write_file(path, &plan.dot(self.given.has("all-actions"), self.out.verbose > 0))?;
+        }
+        if !self.quiet {
+            self.out.spacer();
+            self.out.open("Transition Summary");
+            let mut xml = Element::new("actions");
+            for change in plan.summary() {
+                self.out.item(&change.text);
+                xml.push(change_xml(change));
+            }
+            self.out.close();
+            self.out.xml(xml);
         }
         Ok(())
     }
+
+    fn show_notes(&mut self, plan: &Plan, title: &str, tag: &str) {
+        if !self.quiet {
+            self.out.spacer();
+            self.out.open(title);
+        }
+        let mut xml = Element::new(tag);
+        for note in plan.notes() {
+            match note {
+                Note::Remark(text) if !self.quiet => self.out.line(text),
+                Note::Remark(_) => {}
+                note if self.quiet => self.out.line(&note.to_string()),
+                note => self.out.item(&note.to_string()),
+            }
+            note_xml(note).into_iter().for_each(|e| xml.push(e));
+        }
+        if self.quiet {
+            self.out.line("");
+        } else {
+            self.out.close();
+        }
+        self.out.xml(xml);
+    }
+}
+
+fn note_xml(note: &Note) -> Option<Element> {
+    let with = |element: Element, amounts: &[(cib_model::Str, i32)]| {
+        amounts.iter().fold(element, |e, (name, amount)| e.attr(name, amount))
+    };
+    let readable = cib_model::readable_score;
+    Some(match note {
+        Note::Score { step, resource, node, score } => Element::new("node_weight")
+            .attr("function", step)
+            .attr("node", node)
+            .attr("score", readable(*score))
+            .attr("id", resource),
+        Note::Promotion { resource, node, score } => Element::new("promotion_score")
+            .attr("id", resource)
+            .attr("score", readable(*score))
+            .maybe("node", node.as_ref()),
+        Note::Capacity { when, node, amounts } => {
+            with(Element::new("capacity").attr("node", node).attr("comment", when), amounts)
+        }
+        Note::Utilization { step, resource, node, amounts } => {
+            let element = Element::new("utilization").attr("resource", resource);
+            with(element.attr("node", node).attr("function", step), amounts)
+        }
+        Note::Remark(_) => return None,
+    })
+}
+
+/// A change of the plan; which attributes it has depends on what is different afterwards.
+fn change_xml(change: &Change) -> Element {
+    let (from, to) = (change.from.as_deref(), change.to.as_deref());
+    let Some(resource) = &change.resource else {
+        return Element::new("node_action")
+            .attr("task", &change.what)
+            .maybe("node", from)
+            .maybe("reason", change.reason.as_ref());
+    };
+    let out = Element::new("rsc_action")
+        .attr("action", change.what.to_ascii_lowercase())
+        .attr("resource", resource);
+    let (before, after) = (change.roles.0.text(), change.roles.1.text());
+    let same_role = before == after;
+    let matters = change.roles_matter;
+    let role = |e: Element| if matters { e.attr("role", before) } else { e };
+    let out = match (from, to) {
+        (None, to) if matters => {
+            out.attr("role", before).attr("next-role", after).maybe("dest", to)
+        }
+        (None, to) => out.maybe("node", to),
+        (Some(from), None) => role(out).attr("node", from),
+        (Some(from), Some(to)) if same_role && from == to => role(out).attr("source", from),
+        (Some(from), Some(to)) if same_role => role(out.attr("source", from).attr("dest", to)),
+        (Some(from), Some(to)) => {
+            let out = out.attr("role", before);
+            if from == to {
+                out.attr("next-role", after).attr("source", from)
+            } else {
+                out.attr("source", from).attr("next-role", after).attr("dest", to)
+            }
+        }
+    };
+    let out = out.maybe("reason", change.reason.as_ref());
+    if change.blocked { out.attr("blocked", "true") } else { out }
 }

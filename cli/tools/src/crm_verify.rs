@@ -10,6 +10,7 @@ use crate::args::{Given, Opt, flag, value};
 use crate::cib::{connect, write_file};
 use crate::dates::Date;
 use crate::exit;
+use crate::log::Level;
 use crate::output::Out;
 
 pub(crate) const OPTIONS: &[Opt] = &[
@@ -126,9 +127,9 @@ fn verify(mut doc: Doc, out: &mut Out) -> i32 {
         let now = Time::from_epoch(Date::now().epoch());
         let model = Arc::new(Model::from_doc(&doc, now));
         let fences = ["fencing-enabled", "startup-fencing"].iter().all(|o| model.options.flag(o));
-        if !fences && out.verbose > 0 && !out.quiet {
+        if !fences && !out.quiet {
             let text = "Blind faith: not fencing unseen nodes";
-            crate::log::write("unpack_config", "unpack", "warning", text);
+            crate::log::write("unpack_config", "unpack", Level::Warning, out.verbose, text);
         }
         let plan = schedule_model(model, now, PlanFlags::default(), 0);
         let mut seen = Vec::new();

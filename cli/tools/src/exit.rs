@@ -6,6 +6,8 @@ pub const OK: i32 = 0;
 pub const ERROR: i32 = 1;
 /// A parameter is wrong.
 pub const INVALID_PARAM: i32 = 2;
+/// The user may not do that.
+pub const INSUFFICIENT_PRIV: i32 = 4;
 /// The command line is wrong.
 pub const USAGE: i32 = 64;
 /// The data given is wrong.

@@ -31,6 +31,7 @@ pub mod nvattrs;
 pub mod options;
 pub mod output;
 pub mod patch_text;
+mod schema;
 mod show;
 mod stonith_admin;
 

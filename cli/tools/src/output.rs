@@ -179,6 +179,8 @@ pub struct Out {
     errors: Vec<String>,
     /// Open lists: their title is printed with the first entry if it was not yet.
     lists: usize,
+    /// Whether a spacer is due.
+    spaced: bool,
     file: Option<std::fs::File>,
     buffer: String,
 }
@@ -211,6 +213,7 @@ impl Out {
             stack: Vec::new(),
             errors: Vec::new(),
             lists: 0,
+            spaced: false,
             file,
             buffer: String::new(),
         })
@@ -227,6 +230,7 @@ impl Out {
             stack: Vec::new(),
             errors: Vec::new(),
             lists: 0,
+            spaced: false,
             file: None,
             buffer: String::new(),
         }
@@ -241,6 +245,7 @@ impl Out {
     pub fn print(&mut self, text: &str) {
         if self.format == Format::Text {
             self.buffer.push_str(text);
+            self.spaced = true;
         }
     }
 
@@ -253,6 +258,7 @@ impl Out {
             }
             self.buffer.push_str(text);
             self.buffer.push('\n');
+            self.spaced = true;
         }
     }
 
@@ -261,30 +267,38 @@ impl Out {
         if self.format == Format::Text {
             self.buffer.push_str(text);
             self.buffer.push('\n');
+            self.spaced = true;
         }
     }
 
     /// Opens a list with a title.
     pub fn open(&mut self, title: &str) {
         self.item(&format!("{title}:"));
-        self.lists += 1;
+        self.indent();
     }
 
     /// Opens a list without a title.
     pub fn indent(&mut self) {
         self.lists += 1;
+        self.no_spacer();
     }
 
-    /// An empty line, if something was printed before.
+    /// An empty line, if something was printed before in the same list.
     pub fn spacer(&mut self) {
-        if self.format == Format::Text && !self.buffer.is_empty() {
+        if self.format == Format::Text && self.spaced {
             self.buffer.push('\n');
         }
+    }
+
+    /// Leaves out the next spacer.
+    pub fn no_spacer(&mut self) {
+        self.spaced = false;
     }
 
     /// Closes the innermost list.
     pub fn close(&mut self) {
         self.lists = self.lists.saturating_sub(1);
+        self.spaced = true;
     }
 
     /// Adds to the XML result.

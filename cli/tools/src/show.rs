@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cib_model::{Model, Role, Time};
 use cib_store::StoreError;
 use cib_xml::Doc;
-use crm_scheduler::overview::{NodeSort, NodeView, Overview, RscView, overview};
+use crm_scheduler::overview::{NodeSort, NodeView, Overview, RscView, overview, present};
 
 use crate::cib::Cib;
 use crate::dates::Date;
@@ -46,6 +46,8 @@ pub(crate) struct Show {
     pub rsc_only: bool,
     /// What is under way.
     pub pending: bool,
+    /// Failures with all that was recorded.
+    pub failed_detail: bool,
 }
 
 /// Names that something is limited to.
@@ -130,6 +132,17 @@ impl Cluster {
         let now = Time::from_epoch(Date::now().epoch());
         let model = Arc::new(Model::from_doc(&doc, now));
         let view = overview(model.clone(), now);
+        Cluster::new(doc, model, view)
+    }
+
+    /// Takes a CIB in as it is at a time, without regard to constraints.
+    pub(crate) fn present(doc: Doc, now: Time) -> Cluster {
+        let model = Arc::new(Model::from_doc(&doc, now));
+        let view = present(model.clone(), now);
+        Cluster::new(doc, model, view)
+    }
+
+    fn new(doc: Doc, model: Arc<Model>, view: Overview) -> Cluster {
         for (_, text) in view.problems.iter().filter(|(error, _)| *error) {
             crate::log::error("unpack", "unpack", text);
         }

@@ -4,7 +4,8 @@
 //! go), actions (what that takes), ordering (in which sequence), graph (the plan as data). Each
 //! step adds to the tables of one working set.
 //!
-//! [`schedule`] does all of it; [`status`] stops after the first step and is what monitors show.
+//! [`schedule`] does all of it; [`overview()`](overview::overview) stops after the first step and is
+//! what monitors show.
 //! Both are total: whatever is in a CIB, they answer.
 
 mod actions;
@@ -13,12 +14,12 @@ mod base;
 mod constraints;
 pub mod explain;
 mod graph;
+mod notes;
 mod ordering;
 pub mod overview;
 mod plan;
 mod reasons;
 mod status;
-mod view;
 
 use std::sync::Arc;
 
@@ -26,10 +27,10 @@ use cib_model::{Model, Time};
 use cib_xml::Doc;
 
 pub use base::{ActionIx, NodeIx, RscIx};
-pub use plan::{Plan, Problem};
+pub use notes::Note;
+pub use plan::{Change, Plan, Problem};
 pub use reasons::{Contribution, Reason, Reasons};
 pub use status::PlanFlags;
-pub use view::{FailedOperation, NodeClass, NodeView, ResourceState, ResourceView, Status};
 
 /// The feature set that plans are made for.
 pub const FEATURE_SET: &str = "3.20.5";
@@ -59,10 +60,4 @@ pub fn schedule_model(model: Arc<Model>, now: Time, flags: PlanFlags, transition
     let summary = plan::summarize(&mut ws);
     let transition = ws.create_graph(transition_id);
     Plan::new(transition, summary, ws)
-}
-
-/// What a CIB says about the present, at a time.
-pub fn status(cib: &Doc, now: Time, flags: PlanFlags) -> Status {
-    let model = Arc::new(Model::from_doc(cib, now));
-    Status::new(base::Ws::new(model, now, flags))
 }

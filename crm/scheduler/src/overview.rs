@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cib_model::{HistoryOp, Model, ResourceDef, Role, Str, Time};
+use cib_model::{HistoryOp, Model, ResourceDef, Role, Str, Time, eq_ci, parse_score_with};
 
 use crate::base::ws_types::Where;
 use crate::base::{NodeIx, RscIx, Ws, rf};
@@ -141,8 +141,10 @@ pub struct RscView {
     pub nodes: Vec<usize>,
     /// The one node where all of it is active.
     pub location: Option<usize>,
-    /// The node that it counts as being on, of several.
+    /// The node that it counts as being on, of several, or that it is about to be on.
     pub current: Option<usize>,
+    /// For clones: how many instances there may be.
+    pub clone_max: i32,
     /// The operation that is under way.
     pub pending: Option<Str>,
     /// The node that it is locked to.
@@ -260,10 +262,19 @@ pub struct ColocationView {
     pub attr: Str,
 }
 
-/// Takes a CIB in.
+/// Takes a CIB in, with constraints: also with what a lost ticket leads to.
 pub fn overview(model: Arc<Model>, now: Time) -> Overview {
     let mut ws = Ws::new(model, now, PlanFlags::default());
     ws.unpack_constraints();
+    view(ws)
+}
+
+/// Takes a CIB in, without constraints: just what is.
+pub fn present(model: Arc<Model>, now: Time) -> Overview {
+    view(Ws::new(model, now, PlanFlags::default()))
+}
+
+fn view(mut ws: Ws) -> Overview {
     let order: Vec<NodeIx> = ws.node_order.clone();
     let place = |node: NodeIx| order.iter().position(|n| *n == node);
     let history = history(&mut ws, &order);
@@ -347,19 +358,6 @@ fn node_view(ws: &mut Ws, ix: NodeIx, place: &dyn Fn(NodeIx) -> Option<usize>) -
         }
     }
     let node = &ws[ix];
-    let health = node.attrs.iter().filter(|(name, _)| name.starts_with("#health"));
-    let health = health
-        .map(|(_, value)| match &**value {
-            "red" => -1,
-            "yellow" => 0,
-            "green" => 1,
-            text => match cib_model::parse_score(text) {
-                Some(score) if score < 0 => -1,
-                Some(0) => 0,
-                _ => 1,
-            },
-        })
-        .min();
     NodeView {
         id: node.id.clone(),
         name: node.name.clone(),
@@ -372,12 +370,39 @@ fn node_view(ws: &mut Ws, ix: NodeIx, place: &dyn Fn(NodeIx) -> Option<usize>) -
         unclean: node.unclean,
         shutdown: node.shutdown,
         expected_up: node.expected_up,
-        health: health.unwrap_or(1),
+        health: ws.node_health(ix),
         attrs: node.attrs.iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
         running: running.iter().map(|r| r.0 as usize).collect(),
         launcher: launcher.map(|l| l.0 as usize),
         host,
         expected,
+    }
+}
+
+impl Ws {
+    /// Less than 0 for a red node, 0 for a yellow one, else 1.
+    fn node_health(&self, node: NodeIx) -> i32 {
+        let strategy = self.model.options.get("node-health-strategy").unwrap_or("none");
+        if eq_ci(strategy, "none") {
+            return 1;
+        }
+        let health = self.config.health;
+        let mut worst = 1;
+        for (_, value) in self[node].attrs.iter().filter(|(n, _)| n.starts_with("#health")) {
+            // A color says it by itself, whatever score it stands for.
+            if eq_ci(value, "yellow") {
+                worst = 0;
+                continue;
+            }
+            let Some(score) = parse_score_with(value, health) else { continue };
+            if eq_ci(value, "red") || score <= health.red {
+                return -1;
+            }
+            if score <= health.yellow && health.yellow != health.green {
+                worst = 0;
+            }
+        }
+        worst
     }
 }
 
@@ -422,7 +447,8 @@ fn rsc_view(ws: &Ws, ix: RscIx, order: &[NodeIx]) -> RscView {
         state: ws.state(ix, true),
         nodes: rsc.active.iter().copied().filter_map(place).collect(),
         location: ws.location(ix, Where::Current).and_then(place),
-        current: ws.current_node(ix).and_then(place),
+        current: ws.current_node(ix).or(rsc.pending_node).and_then(place),
+        clone_max: rsc.clone.max,
         pending: rsc.pending_action.map(|a| ws.names.text(a).clone()),
         locked_to: rsc.lock_node.and_then(place),
         ban_after: rsc.ban_after_failures,

@@ -6,7 +6,10 @@ mod summary;
 use crm_graph::Transition;
 
 use crate::base::Ws;
+use crate::notes::Note;
 use crate::reasons::Reasons;
+
+pub use summary::Change;
 
 /// Something wrong with the configuration or the state that planning came upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,18 +24,18 @@ pub struct Problem {
 pub struct Plan {
     /// What has to be done, in which order.
     pub transition: Transition,
-    summary: Vec<String>,
+    summary: Vec<Change>,
     ws: Ws,
 }
 
 /// The changes in words. Actions that nobody gave a node yet get that of their resource by it, so
 /// it comes before the graph.
-pub(crate) fn summarize(ws: &mut Ws) -> Vec<String> {
-    summary::Summary::new(ws).lines()
+pub(crate) fn summarize(ws: &mut Ws) -> Vec<Change> {
+    summary::Summary::new(ws).changes()
 }
 
 impl Plan {
-    pub(crate) fn new(transition: Transition, summary: Vec<String>, ws: Ws) -> Plan {
+    pub(crate) fn new(transition: Transition, summary: Vec<Change>, ws: Ws) -> Plan {
         Plan { transition, summary, ws }
     }
 
@@ -40,14 +43,9 @@ impl Plan {
         self.ws
     }
 
-    /// Scores as lines of text, if they were asked for.
-    pub fn scores(&self) -> &[String] {
-        &self.ws.scores
-    }
-
-    /// Messages for whoever asked for the plan.
-    pub fn notices(&self) -> &[String] {
-        &self.ws.notices
+    /// What was noted on the way: remarks, and what the flags asked for.
+    pub fn notes(&self) -> &[Note] {
+        &self.ws.notes
     }
 
     /// What is wrong with the configuration.
@@ -76,12 +74,14 @@ impl Plan {
     }
 
     /// The graph in the language of Graphviz: what is done, and what would be but cannot.
-    pub fn dot(&self) -> String {
-        dot::write(&self.ws)
+    ///
+    /// With `all` also what needs not be done; with `numbers` actions have their numbers.
+    pub fn dot(&self, all: bool, numbers: bool) -> String {
+        dot::write(&self.ws, all, numbers)
     }
 
-    /// One line for each change, with its reason.
-    pub fn summary(&self) -> &[String] {
+    /// The changes, with their reasons.
+    pub fn summary(&self) -> &[Change] {
         &self.summary
     }
 }

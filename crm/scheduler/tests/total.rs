@@ -2,22 +2,22 @@
 
 use cib_model::Time;
 use cib_xml::{Doc, NodeId};
-use crm_scheduler::{PlanFlags, schedule, status};
+use crm_scheduler::overview::overview;
+use crm_scheduler::{PlanFlags, schedule};
 
 /// A cluster with a bit of everything.
 const RICH: &str = include_str!("data/rich.xml");
 
 fn plan(doc: &Doc) -> String {
     let now = Time::from_epoch(1_700_000_000);
-    let flags = PlanFlags { show_scores: true, sanitized: false };
+    let flags = PlanFlags { show_scores: true, show_utilization: true, sanitized: false };
     let plan = schedule(doc, now, flags, 1);
     let mut text = plan.transition.to_doc().root().to_xml(cib_xml::Style::Pretty);
-    text.push_str(&plan.dot());
-    text.push_str(&plan.scores().join("\n"));
-    text.push_str(&plan.summary().join("\n"));
-    let (nodes, resources) = status(doc, now, flags).text(true);
-    text.push_str(&nodes.join("\n"));
-    text.push_str(&resources.join("\n"));
+    text.push_str(&plan.dot(true, true));
+    plan.notes().iter().for_each(|note| text.push_str(&note.to_string()));
+    plan.summary().iter().for_each(|change| text.push_str(&change.text));
+    let model = std::sync::Arc::new(cib_model::Model::from_doc(doc, now));
+    text.push_str(&format!("{:?}", overview(model, now)));
     text
 }
 

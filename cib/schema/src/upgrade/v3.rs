@@ -5,6 +5,8 @@
 
 use cib_xml::{Doc, Node, NodeId};
 
+use super::Dropped;
+
 /// Starts the ids of blocks that stand for references.
 const UNFOLDED: &str = "_cibtr-2_";
 /// Starts the ids of everything that the upgrade makes.
@@ -35,9 +37,13 @@ const DEFAULTS: [(&str, &str, &str); 6] = [
     ("is_managed_default", "rsc_defaults", "is-managed"),
 ];
 
-/// Rewrites a configuration that 2.10 accepts.
-pub(super) fn transform(doc: &mut Doc) {
-    unfold(doc);
+/// Is told what is not taken along.
+type Tell<'a> = &'a mut dyn FnMut(Dropped);
+
+/// What makes a configuration that 2.10 accepts one that 3.0 accepts, in this order.
+pub(super) const PASSES: [fn(&mut Doc, Tell<'_>); 3] = [|doc, _| unfold(doc), transform, fold];
+
+fn transform(doc: &mut Doc, tell: Tell<'_>) {
     let root = doc.root_id();
     doc.set_attr(root, "validate-with", "pacemaker-3.0");
     cluster_options(doc);
@@ -49,14 +55,13 @@ pub(super) fn transform(doc: &mut Doc) {
     for id in named(doc, &["primitive", "template"]) {
         parameters(doc, id);
         meta(doc, id);
-        requires(doc, id);
+        requires(doc, id, tell);
         operations(doc, id);
     }
     for id in named(doc, &["rsc_colocation"]) {
         doc.remove_attr(id, "score-attribute");
         doc.remove_attr(id, "score-attribute-mangle");
     }
-    fold(doc);
 }
 
 fn named(doc: &Doc, names: &[&str]) -> Vec<NodeId> {
@@ -122,7 +127,7 @@ fn same(a: Node<'_>, b: Node<'_>) -> bool {
         && left.iter().zip(&right).all(|(x, y)| same(*x, *y))
 }
 
-fn fold(doc: &mut Doc) {
+fn fold(doc: &mut Doc, tell: Tell<'_>) {
     for id in blocks(doc) {
         let node = doc.node(id);
         let Some(target) = node.attr("id").and_then(|i| i.strip_prefix(UNFOLDED)) else {
@@ -134,7 +139,9 @@ fn fold(doc: &mut Doc) {
             .root()
             .descendants()
             .find(|n| n.name() == kind && n.attr("id") == Some(target.as_str()));
-        if found.is_some_and(|original| same(original, node)) {
+        if found.is_none() {
+            tell(Dropped::Reference { block: kind.to_string(), target });
+        } else if found.is_some_and(|original| same(original, node)) {
             let below: Vec<NodeId> = node.all_children().map(Node::id).collect();
             below.into_iter().for_each(|child| doc.detach(child));
             doc.clear_attrs(id);
@@ -293,7 +300,7 @@ enum Requires {
 }
 
 /// What an operation needs to be allowed belongs to the resource, and only for starting.
-fn requires(doc: &mut Doc, rsc: NodeId) {
+fn requires(doc: &mut Doc, rsc: NodeId, tell: Tell<'_>) {
     let known = doc
         .node(rsc)
         .children_named("meta_attributes")
@@ -303,7 +310,8 @@ fn requires(doc: &mut Doc, rsc: NodeId) {
     let ops: Vec<NodeId> =
         children(doc, rsc, "operations").into_iter().flat_map(|o| children(doc, o, "op")).collect();
     for op in ops {
-        let counts = matches!(doc.node(op).attr("name"), Some("start" | "promote")) && !known;
+        let starts = matches!(doc.node(op).attr("name"), Some("start" | "promote"));
+        let counts = starts && !known;
         if let Some(value) = doc.node(op).attr("requires").map(str::to_string) {
             doc.remove_attr(op, "requires");
             if counts && found.is_none() {
@@ -319,6 +327,15 @@ fn requires(doc: &mut Doc, rsc: NodeId) {
                     if doc.node(pair).attr("name") == Some("requires") {
                         doc.detach(pair);
                         changed = true;
+                        if !starts {
+                            tell(Dropped::Option {
+                                block: kind,
+                                block_id: set_id.clone(),
+                                operation: attr(doc, op, "id"),
+                                resource: rsc_id.clone(),
+                                name: "requires",
+                            });
+                        }
                         if counts && found.is_none() {
                             found = Some((format!("{MADE}{set_id}"), Requires::Moved(pair)));
                         }

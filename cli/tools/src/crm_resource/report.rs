@@ -220,7 +220,7 @@ fn operation(
 }
 
 /// Digest over parameters, whatever their order.
-fn hash(params: &[(String, String)]) -> String {
+pub(crate) fn hash(params: &[(String, String)]) -> String {
     let mut sorted = params.to_vec();
     sorted.sort();
     let mut doc = Doc::new("parameters");

@@ -1,221 +1,189 @@
-//! Pretending to carry a transition out: every action succeeds, and is written into the history.
+//! Pretending to carry a transition out: every action succeeds, except those that are to fail.
 
 use std::collections::BTreeSet;
 
-use cib_xml::{Doc, Node, NodeId};
+use cib_model::INFINITY;
 use crm_graph::{Action, ActionKind};
 use crm_scheduler::Plan;
 
-/// What came of it.
-pub(super) struct Done {
-    /// One line for each action, in the order of execution.
-    pub(super) lines: Vec<String>,
-    /// Whether all actions were reached.
-    pub(super) complete: bool,
+use super::Session;
+use super::inject::Spec;
+use super::state::{Record, State};
+use crate::output::Element;
+
+/// What is kept while a transition is under way.
+struct Run<'a> {
+    plan: &'a Plan,
+    /// Nothing of a lower priority is started any more.
+    abort_priority: i32,
+    xml: Element,
 }
 
-/// Carries the plan out on `doc`.
-pub(super) fn execute(doc: &mut Doc, plan: &Plan) -> Done {
-    let mut lines = Vec::new();
-    let mut confirmed: BTreeSet<u32> = BTreeSet::new();
-    let mut open: Vec<usize> = (0..plan.transition.synapses.len()).collect();
-    loop {
-        let before = open.len();
-        open.retain(|at| {
-            let synapse = &plan.transition.synapses[*at];
-            let ready = synapse.inputs.iter().all(|input| confirmed.contains(input));
-            if ready {
-                perform(doc, plan, &synapse.action, &mut lines);
-                confirmed.insert(synapse.action.id);
-            }
-            !ready
-        });
-        if open.is_empty() || open.len() == before {
-            return Done { lines, complete: open.is_empty() };
+impl Session<'_> {
+    /// Carries the plan out. Says whether all of it, or what a failure left of it, was reached.
+    pub(super) fn execute(&mut self, state: &mut State, plan: &Plan) -> bool {
+        if !self.quiet {
+            self.out.spacer();
+            self.out.open("Executing Cluster Transition");
         }
-    }
-}
-
-fn perform(doc: &mut Doc, plan: &Plan, action: &Action, lines: &mut Vec<String>) {
-    let node = action.on_node.as_deref();
-    match action.kind {
-        ActionKind::Pseudo => {
-            let on = node.map_or(String::new(), |n| format!(" on {n}"));
-            lines.push(format!("Pseudo action:   {}{on}", action.key));
-        }
-        ActionKind::Cluster if action.operation == "stonith" => {
-            let op = action.attribute("CRM_meta_stonith_action").unwrap_or("");
-            lines.push(format!("Fencing {} ({op})", node.unwrap_or("")));
-            if !op.eq_ignore_ascii_case("on") {
-                fence(doc, node.unwrap_or(""), action.on_node_uuid.as_deref());
-            }
-        }
-        ActionKind::Cluster => {
-            let what = &action.operation;
-            let on = node.unwrap_or("");
-            lines.push(match &action.resource {
-                Some(rsc) => format!("Cluster action:  {what} for {} on {on}", rsc.id),
-                None => format!("Cluster action:  {what} on {on}"),
+        let mut run = Run { plan, abort_priority: i32::MIN, xml: Element::new("transition") };
+        let mut confirmed: BTreeSet<u32> = BTreeSet::new();
+        let mut open: Vec<usize> = (0..plan.transition.synapses.len()).collect();
+        loop {
+            let before = open.len();
+            open.retain(|at| {
+                let synapse = &plan.transition.synapses[*at];
+                let ready = synapse.priority >= run.abort_priority
+                    && synapse.inputs.iter().all(|input| confirmed.contains(input));
+                if ready && self.perform(state, &mut run, &synapse.action) {
+                    confirmed.insert(synapse.action.id);
+                }
+                !ready
             });
-        }
-        ActionKind::Resource => resource_action(doc, plan, action, lines),
-    }
-}
-
-fn resource_action(doc: &mut Doc, plan: &Plan, action: &Action, lines: &mut Vec<String>) {
-    let (Some(rsc), Some(node)) = (&action.resource, action.on_node.as_deref()) else { return };
-    let long = rsc.long_id.as_deref().filter(|l| plan.has_resource(l));
-    let name = if plan.has_resource(&rsc.id) { &rsc.id } else { long.unwrap_or(&rsc.id) };
-    let operation = action.operation.as_str();
-    let interval: u32 =
-        action.attribute("CRM_meta_interval").and_then(|i| i.parse().ok()).unwrap_or(0);
-    let repeated = match operation {
-        "delete" | "meta-data" => String::new(),
-        _ if interval > 0 => format!("={interval}"),
-        _ => String::new(),
-    };
-    lines.push(format!("Resource action: {name:<15} {operation}{repeated} on {node}"));
-    if matches!(operation, "delete" | "meta-data") {
-        return;
-    }
-    let id = match &action.router_node {
-        Some(_) => node,
-        None => action.on_node_uuid.as_deref().unwrap_or(node),
-    };
-    let state = node_state(doc, node, Some(id));
-    let history = history_of(doc, state, name, rsc);
-    record(doc, history, action, &rsc.id, interval);
-}
-
-fn find(doc: &Doc, parent: NodeId, test: impl Fn(Node<'_>) -> bool) -> Option<NodeId> {
-    doc.node(parent).children().find(|c| test(*c)).map(Node::id)
-}
-
-fn child(doc: &mut Doc, parent: NodeId, name: &str) -> NodeId {
-    match find(doc, parent, |c| c.name() == name) {
-        Some(found) => found,
-        None => doc.append_element(parent, name),
-    }
-}
-
-/// The state entry of a node, made if there is none.
-fn node_state(doc: &mut Doc, name: &str, id: Option<&str>) -> NodeId {
-    let root = doc.root_id();
-    let status = child(doc, root, "status");
-    let named = |c: Node<'_>| c.name() == "node_state" && c.attr("uname") == Some(name);
-    if let Some(found) = find(doc, status, named) {
-        return found;
-    }
-    let id = id.unwrap_or(name);
-    let known = |c: Node<'_>| c.name() == "node_state" && c.attr("id") == Some(id);
-    let state = match find(doc, status, known) {
-        Some(found) => found,
-        None => {
-            let made = doc.append_element(status, "node_state");
-            doc.set_attr(made, "id", id);
-            made
-        }
-    };
-    doc.set_attr(state, "uname", name);
-    state
-}
-
-/// The history of a resource on a node, made if there is none.
-fn history_of(doc: &mut Doc, state: NodeId, name: &str, rsc: &crm_graph::Resource) -> NodeId {
-    let lrm = child(doc, state, "lrm");
-    let list = child(doc, lrm, "lrm_resources");
-    for id in [name, &rsc.id] {
-        let own = |c: Node<'_>| c.name() == "lrm_resource" && c.attr("id") == Some(id);
-        if let Some(found) = find(doc, list, own) {
-            return found;
-        }
-    }
-    let entry = doc.append_element(list, "lrm_resource");
-    doc.set_attr(entry, "id", &rsc.id);
-    doc.set_attr(entry, "class", &rsc.class);
-    if let Some(provider) = &rsc.provider {
-        doc.set_attr(entry, "provider", provider);
-    }
-    doc.set_attr(entry, "type", &rsc.agent);
-    entry
-}
-
-/// Writes the result of an action: the one that was hoped for.
-fn record(doc: &mut Doc, history: NodeId, action: &Action, rsc: &str, interval: u32) {
-    let task = match action.operation.as_str() {
-        "reload" | "reload-agent" => "start",
-        other => other,
-    };
-    let rc = action.attribute("CRM_meta_op_target_rc").unwrap_or("0").to_owned();
-    let call = doc
-        .node(history)
-        .children()
-        .filter_map(|c| c.attr("call-id").and_then(cib_model::scan_int))
-        .fold(0, i64::max)
-        + 1;
-    let key = format!("{rsc}_{task}_{interval}");
-    let id = match task {
-        "notify" => {
-            let meta = |name| action.attribute(name).unwrap_or("");
-            let (kind, about) = (meta("CRM_meta_notify_type"), meta("CRM_meta_notify_operation"));
-            format!("{rsc}_{kind}_notify_{about}_0")
-        }
-        "migrate_to" | "migrate_from" => key.clone(),
-        _ if interval > 0 => key.clone(),
-        _ => format!("{rsc}_last_0"),
-    };
-    let op = match find(doc, history, |c| c.attr("id") == Some(&id)) {
-        Some(found) => found,
-        None => doc.append_element(history, "lrm_rsc_op"),
-    };
-    let transition_key = format!("{call}:-1:{rc}:xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");
-    let magic = format!("0:{rc};{transition_key}");
-    let call = call.to_string();
-    let interval = interval.to_string();
-    let node = action.on_node.as_deref().unwrap_or("");
-    for (name, value) in [
-        ("id", id.as_str()),
-        ("operation_key", &key),
-        ("operation", task),
-        ("crm-debug-origin", "crm_simulate"),
-        ("crm_feature_set", crm_scheduler::FEATURE_SET),
-        ("transition-key", &transition_key),
-        ("transition-magic", &magic),
-        ("exit-reason", ""),
-        ("on_node", node),
-        ("call-id", &call),
-        ("rc-code", &rc),
-        ("op-status", "0"),
-        ("interval", &interval),
-    ] {
-        doc.set_attr(op, name, value);
-    }
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    doc.set_attr(op, "last-rc-change", &seconds.to_string());
-    doc.set_attr(op, "exec-time", "0");
-    doc.set_attr(op, "queue-time", "0");
-    if task.starts_with("migrate_") {
-        for name in ["migrate_source", "migrate_target"] {
-            if let Some(node) = action.attribute(&format!("CRM_meta_{name}")) {
-                doc.set_attr(op, name, node);
+            if open.is_empty() || open.len() == before {
+                break;
             }
         }
+        if !self.quiet {
+            self.out.close();
+            self.out.xml(run.xml);
+        }
+        open.is_empty() || run.abort_priority > i32::MIN
+    }
+
+    /// Carries one action out. Says whether it succeeded.
+    fn perform(&mut self, state: &mut State, run: &mut Run<'_>, action: &Action) -> bool {
+        let node = action.on_node.as_deref();
+        let on = node.unwrap_or("");
+        match action.kind {
+            ActionKind::Pseudo => {
+                let text = node.map_or(String::new(), |n| format!(" on {n}"));
+                self.item(&format!("Pseudo action:   {}{text}", action.key));
+                let element = Element::new("pseudo_action").attr("task", &action.key);
+                run.xml.push(element.maybe("node", node));
+            }
+            ActionKind::Cluster if action.operation == "stonith" => {
+                let op = action.attribute("CRM_meta_stonith_action").unwrap_or("");
+                self.item(&format!("Fencing {on} ({op})"));
+                run.xml.push(Element::new("fencing_action").attr("target", on).attr("op", op));
+                if !op.eq_ignore_ascii_case("on") {
+                    let entry = state.node(on, action.on_node_uuid.as_deref());
+                    state.set_member(entry, false);
+                    state.forget(entry);
+                }
+            }
+            ActionKind::Cluster => {
+                let what = &action.operation;
+                let rsc = action.resource.as_ref().map(|r| r.id.as_str());
+                let about = rsc.map_or(String::new(), |id| format!(" for {id}"));
+                self.item(&format!("Cluster action:  {what}{about} on {on}"));
+                let element = Element::new("cluster_action").attr("task", what);
+                run.xml.push(element.attr("node", on).maybe("id", rsc));
+            }
+            ActionKind::Resource => return self.operate(state, run, action),
+        }
+        true
+    }
+
+    fn operate(&mut self, state: &mut State, run: &mut Run<'_>, action: &Action) -> bool {
+        let (Some(rsc), Some(node)) = (&action.resource, action.on_node.as_deref()) else {
+            return true;
+        };
+        let long = rsc.long_id.as_deref().filter(|l| run.plan.has_resource(l));
+        let name = if run.plan.has_resource(&rsc.id) { &rsc.id } else { long.unwrap_or(&rsc.id) };
+        let operation = action.operation.as_str();
+        let recorded = !matches!(operation, "delete" | "meta-data");
+        let interval_ms: u32 = action
+            .attribute("CRM_meta_interval")
+            .filter(|_| recorded)
+            .and_then(|i| i.parse().ok())
+            .unwrap_or(0);
+        let each = if interval_ms > 0 { format!("={interval_ms}") } else { String::new() };
+        self.item(&format!("Resource action: {name:<15} {operation}{each} on {node}"));
+        run.xml.push(
+            Element::new("rsc_action")
+                .attr("resource", name)
+                .attr("op", operation)
+                .attr("node", node)
+                .maybe("interval", Some(interval_ms).filter(|ms| *ms > 0)),
+        );
+        if !recorded {
+            return true;
+        }
+        let id = match &action.router_node {
+            Some(_) => node,
+            None => action.on_node_uuid.as_deref().unwrap_or(node),
+        };
+        let entry = state.node(node, Some(id));
+        let expected = action.attribute("CRM_meta_op_target_rc").and_then(cib_model::scan_int);
+        let target_rc = expected.unwrap_or(0);
+        let failure = self.failure_of(&[name, &rsc.id], operation, interval_ms, node);
+        if let Some((who, rc)) = &failure {
+            let id = action.id;
+            if !self.quiet {
+                self.out.line(&format!("Pretending action {id} failed with rc={rc}"));
+            }
+            run.abort_priority = INFINITY;
+            self.failure(state, entry, (who, operation, interval_ms), *rc, &mut run.xml);
+        }
+        let meta = |name| action.attribute(name);
+        let record = Record {
+            resource: &rsc.id,
+            operation,
+            interval_ms,
+            rc: failure.as_ref().map_or(target_rc, |(_, rc)| *rc),
+            target_rc,
+            reason: "User-injected result",
+            node,
+            notify: (
+                meta("CRM_meta_notify_type").unwrap_or(""),
+                meta("CRM_meta_notify_operation").unwrap_or(""),
+            ),
+            migration: (meta("CRM_meta_migrate_source"), meta("CRM_meta_migrate_target")),
+            params: Some(digested(action, interval_ms)),
+        };
+        state.step(|doc| {
+            let agent = (rsc.class.as_str(), rsc.provider.as_deref(), rsc.agent.as_str());
+            let history = State::history(doc, entry, &[name, &rsc.id], agent);
+            State::record(doc, history, &record);
+        });
+        failure.is_none()
+    }
+
+    /// Under which name, and with what, an operation is to fail.
+    fn failure_of(
+        &mut self,
+        names: &[&str],
+        operation: &str,
+        interval_ms: u32,
+        node: &str,
+    ) -> Option<(String, i64)> {
+        for text in self.given.all("op-fail") {
+            for name in names {
+                let key = format!("{name}_{operation}_{interval_ms}@{node}=");
+                let same = text.get(..key.len()).is_some_and(|t| t.eq_ignore_ascii_case(&key));
+                if !same {
+                    continue;
+                }
+                match Spec::parse(text) {
+                    Ok(spec) => return Some((name.to_string(), spec.rc)),
+                    Err(_) => self.out.error(&format!(
+                        "Invalid failed operation '{text}' (result code must be integer)"
+                    )),
+                }
+            }
+        }
+        None
     }
 }
 
-/// Writes that a node is down, and forgets what was known about it.
-fn fence(doc: &mut Doc, node: &str, id: Option<&str>) {
-    let state = node_state(doc, node, id);
-    for (name, value) in
-        [("in_ccm", "false"), ("crmd", "offline"), ("join", "down"), ("expected", "down")]
-    {
-        doc.set_attr(state, name, value);
-    }
-    for name in ["lrm", "transient_attributes"] {
-        while let Some(found) = find(doc, state, |c| c.name() == name) {
-            doc.detach(found);
-        }
-    }
+/// The parameters of an action that count for its digest: those of the resource, and the time-out
+/// of what recurs.
+fn digested(action: &Action, interval_ms: u32) -> Vec<(String, String)> {
+    let own = |name: &str| {
+        !name.starts_with("CRM_meta_") && name != "crm_feature_set"
+            || (interval_ms > 0 && name == "CRM_meta_timeout")
+    };
+    let all = action.attributes.iter().chain(&action.params);
+    all.filter(|(name, _)| own(name)).cloned().collect()
 }

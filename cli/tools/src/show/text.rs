@@ -46,8 +46,13 @@ impl<'a> List<'a> {
 impl Cluster {
     /// Prints a report.
     pub(crate) fn print(&self, report: &Report, out: &mut Out) {
+        Sections { cluster: self, report }.summary(out);
+        self.print_state(report, out);
+    }
+
+    /// Prints a report without its summary.
+    pub(crate) fn print_state(&self, report: &Report, out: &mut Out) {
         let all = Sections { cluster: self, report };
-        all.summary(out);
         if report.has(Section::Nodes) {
             all.nodes(out);
         }
@@ -449,7 +454,9 @@ impl Cluster {
             return list.close();
         }
         let mut count = 0;
-        let target = meta(rsc, "target-role").and_then(Role::parse);
+        // An instance may have it from what the clone is made of.
+        let inner = || rsc.children.first().and_then(|c| meta(self.rsc(*c), "target-role"));
+        let target = meta(rsc, "target-role").or_else(inner).and_then(Role::parse);
         let lesser = match (rsc.promotable, target) {
             (true, Some(Role::Unpromoted)) => "Unpromoted (target-role)",
             (true, _) => "Unpromoted",
@@ -465,7 +472,7 @@ impl Cluster {
             }
         }
         if show.inactive {
-            if !rsc.unique && clone_max(rsc, self.view.nodes.len()) > count {
+            if !rsc.unique && usize::try_from(rsc.clone_max).is_ok_and(|max| max > count) {
                 stopped = self.stopped_on(ix, target, nodes);
             }
             if !stopped.is_empty() {
@@ -579,12 +586,6 @@ impl Cluster {
             _ => "OFFLINE",
         }
     }
-}
-
-/// How many instances a clone may have.
-fn clone_max(rsc: &crm_scheduler::overview::RscView, nodes: usize) -> usize {
-    let max = meta(rsc, "clone-max").and_then(|m| m.parse().ok());
-    max.unwrap_or(nodes.max(1))
 }
 
 /// A duration for people.
@@ -978,7 +979,7 @@ impl Sections<'_> {
                 out.open("Failed Resource Actions");
             }
             let node = &self.cluster.node(failure.node).name;
-            out.item(&if self.report.show.detail {
+            out.item(&if self.report.show.failed_detail || self.report.show.detail {
                 technical(&failure.op, node)
             } else {
                 friendly(&failure.op, node)

@@ -5,32 +5,33 @@ use crm_scheduler::overview::{NodeSort, NodeView};
 
 use super::text::{shown_ops, status_text, task};
 use super::{Cluster, Filter, Report, Section, Show, flag, meta, time_text};
-use crate::output::{Element, Out};
+use crate::output::Element;
 
 impl Cluster {
     /// Adds a report to the XML result.
-    pub(crate) fn to_xml(&self, report: &Report, out: &mut Out) {
+    pub(crate) fn to_xml(&self, report: &Report) -> Vec<Element> {
+        let mut out = Vec::new();
         let summary = self.summary_xml(report);
         if !summary.is_empty() {
-            out.xml(summary);
+            out.push(summary);
         }
         let show = Show { brief: false, ..report.show };
         if report.has(Section::Nodes) {
-            out.xml(self.nodes_xml(report, show));
+            out.push(self.nodes_xml(report, show));
         }
         if report.has(Section::Resources)
             && let Some(list) = self.resources_xml(show, &report.nodes, &report.resources)
         {
-            out.xml(list);
+            out.push(list);
         }
         if report.has(Section::Attributes) {
             let list = self.attributes_xml(report);
             if !list.is_empty() {
-                out.xml(list);
+                out.push(list);
             }
         }
         if report.has(Section::Operations) || report.has(Section::FailCounts) {
-            out.xml(self.history_xml(report));
+            out.push(self.history_xml(report));
         }
         for (section, list) in [
             (Section::Failures, self.failures_xml(report)),
@@ -38,9 +39,10 @@ impl Cluster {
             (Section::Bans, self.bans_xml(report)),
         ] {
             if report.has(section) && !list.is_empty() {
-                out.xml(list);
+                out.push(list);
             }
         }
+        out
     }
 
     fn summary_xml(&self, report: &Report) -> Element {

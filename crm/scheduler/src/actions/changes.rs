@@ -153,7 +153,7 @@ impl Ws {
                 self[node].name,
                 magic.as_deref().unwrap_or("(null)")
             );
-            self.notices.push(line);
+            self.notes.push(crate::Note::Remark(line));
             return false;
         }
         match found.matches {

@@ -252,6 +252,7 @@ impl Ws {
         if self.config.placement != Placement::Default {
             self.sort_resources();
         }
+        self.show_capacities("Original");
         let top = self.top.clone();
         if self.config.have_remote_nodes {
             for rsc in &top {
@@ -266,5 +267,6 @@ impl Ws {
                 self.assign(rsc, None, true);
             }
         }
+        self.show_capacities("Remaining");
     }
 }

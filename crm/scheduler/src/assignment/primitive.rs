@@ -180,6 +180,7 @@ impl Ws {
                 self[rsc].assigned = Some(Assigned { node: n, score });
                 self[n].num_resources += 1;
                 self.use_capacity(n, rsc, -1);
+                self.show_use(rsc, n);
             }
             None if stop_if_fail => {
                 self.set_next_role(rsc, Role::Stopped);

@@ -1,8 +1,6 @@
 //! Which instances of a promotable clone are promoted.
 
-use cib_model::{
-    INFINITY, NoQuorumPolicy, Role, add_scores, base_name, parse_score, readable_score,
-};
+use cib_model::{INFINITY, NoQuorumPolicy, Role, add_scores, base_name, parse_score};
 
 use super::colocation::select;
 use crate::base::{Assigned, NodeIx, RscIx, Where, Ws, merge_sort, rf};
@@ -254,13 +252,12 @@ impl Ws {
         if !self.config.show_scores {
             return;
         }
-        let score = readable_score(self[instance].promotion_priority);
-        let id = &self[instance].id;
-        let line = match self.location(instance, Where::Assigned) {
-            Some(node) => format!("{id} promotion score on {}: {score}", self[node].name),
-            None => format!("{id} promotion score (inactive): {score}"),
+        let note = crate::Note::Promotion {
+            resource: self[instance].id.clone(),
+            node: self.location(instance, Where::Assigned).map(|n| self[n].name.clone()),
+            score: self[instance].promotion_priority,
         };
-        self.scores.push(line);
+        self.notes.push(note);
     }
 
     fn next_unpromoted(&mut self, rsc: RscIx) {

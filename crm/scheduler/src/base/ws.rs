@@ -133,8 +133,10 @@ pub(crate) struct Config {
     pub(crate) have_remote_nodes: bool,
     /// Whether secrets may have been taken out of the CIB.
     pub(crate) sanitized: bool,
-    /// Whether scores are to be recorded as text.
+    /// Whether scores are to be noted.
     pub(crate) show_scores: bool,
+    /// Whether capacities are to be noted.
+    pub(crate) show_utilization: bool,
     pub(crate) no_quorum: NoQuorumPolicy,
     pub(crate) fence_action: Str,
     pub(crate) priority_fencing_ms: u32,
@@ -170,9 +172,7 @@ pub(crate) struct Ws {
     pub(crate) tickets: Vec<Ticket>,
     pub(crate) dc: Option<NodeIx>,
     pub(crate) recheck_by: Option<i64>,
-    pub(crate) scores: Vec<String>,
-    /// Messages for whoever asked for the plan.
-    pub(crate) notices: Vec<String>,
+    pub(crate) notes: Vec<crate::Note>,
     pub(crate) problems: Vec<(bool, String)>,
     pub(crate) ninstances: u32,
     pub(crate) disabled: u32,
@@ -391,10 +391,6 @@ impl Ws {
 
     pub(crate) fn flag_anywhere(&self, rsc: RscIx, flag: u32) -> bool {
         self[rsc].is(flag) || self[rsc].children.iter().any(|c| self.flag_anywhere(*c, flag))
-    }
-
-    pub(crate) fn flag_everywhere(&self, rsc: RscIx, flag: u32) -> bool {
-        self[rsc].is(flag) && self[rsc].children.iter().all(|c| self.flag_everywhere(*c, flag))
     }
 
     pub(crate) fn set_recursive(&mut self, rsc: RscIx, flags: u32) {
@@ -651,28 +647,6 @@ impl Ws {
         self[rsc].params.push((node, params));
         let last = self[rsc].params.len() - 1;
         &mut self[rsc].params[last].1
-    }
-
-    /// Records a resource's row, and those of its parts, as lines of text.
-    pub(crate) fn show_scores(&mut self, rsc: RscIx, step: &str) {
-        if !self.config.show_scores || self[rsc].is(rf::REMOVED) {
-            return;
-        }
-        let mut nodes: Vec<NodeIx> = self[rsc].allowed.nodes().collect();
-        nodes.sort_by(|a, b| cib_model::numeric_cmp(&self[*a].name, &self[*b].name));
-        for node in nodes {
-            let score = self[rsc].allowed.score(node).unwrap_or(0);
-            let line = format!(
-                "pcmk__{step}_assign: {} allocation score on {}: {}",
-                self[rsc].id,
-                self[node].name,
-                cib_model::readable_score(score)
-            );
-            self.scores.push(line);
-        }
-        for child in self[rsc].children.clone() {
-            self.show_scores(child, step);
-        }
     }
 
     /// Adds to a score of a row.

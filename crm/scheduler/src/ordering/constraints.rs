@@ -138,10 +138,19 @@ impl Ws {
                     let flags = kind_flags(con.kind, f, Symmetry::Inverse);
                     self.order_rscs(then, t, first, f, flags);
                 }
-                _ => self.warn(format!(
-                    "Cannot invert constraint '{}' (please specify inverse manually)",
-                    con.id
-                )),
+                (f, t) => {
+                    let unknown = [(f, &con.first_action), (t, &con.then_action)];
+                    for (_, given) in unknown.into_iter().filter(|(inverse, _)| inverse.is_none()) {
+                        // What comes after does the same as what comes before unless it says so.
+                        let name = given.as_deref().or(con.first_action.as_deref());
+                        let name = name.unwrap_or("start");
+                        self.warn(format!("Unknown action '{name}' specified in order constraint"));
+                    }
+                    self.warn(format!(
+                        "Cannot invert constraint '{}' (please specify inverse manually)",
+                        con.id
+                    ));
+                }
             }
         }
     }

@@ -40,21 +40,32 @@ fn name_of(ws: &Ws, action: ActionIx) -> String {
 }
 
 /// The whole drawing.
-pub(super) fn write(ws: &Ws) -> String {
+///
+/// With `all` also what needs not be done and what is not managed; with `numbers` the numbers of
+/// actions.
+pub(super) fn write(ws: &Ws, all: bool, numbers: bool) -> String {
     let mut out = String::from(" digraph \"g\" {\n");
     let mut shown = vec![false; ws.actions.len()];
-    let names: Vec<String> =
-        (0..ws.actions.len()).map(|at| name_of(ws, ActionIx(at as u32))).collect();
+    let named = |at: usize| match (name_of(ws, ActionIx(at as u32)), numbers) {
+        (name, true) => format!("{name} ({})", crate::graph::number(ActionIx(at as u32))),
+        (name, false) => name,
+    };
+    let names: Vec<String> = (0..ws.actions.len()).map(named).collect();
     for at in (0..ws.actions.len()).rev() {
         let a = &ws.actions[at];
         let graphed = a.is(af::ADDED_TO_GRAPH);
         let unmanaged = a.rsc.is_some_and(|r| !ws[r].is(rf::MANAGED));
-        if !graphed && (unmanaged || a.is(af::OPTIONAL)) {
+        if !all && !graphed && (unmanaged || a.is(af::OPTIONAL)) {
             continue;
         }
         shown[at] = true;
         let font = if a.is(af::PSEUDO) { "orange" } else { "black" };
-        let (style, color) = if graphed { ("bold", "green") } else { ("dashed", "red") };
+        let (style, color, font) = match (graphed, unmanaged, a.is(af::OPTIONAL)) {
+            (true, ..) => ("bold", "green", font),
+            (_, true, _) => ("dashed", "red", "purple"),
+            (.., true) => ("dashed", "blue", font),
+            _ => ("dashed", "red", font),
+        };
         let name = &names[at];
         let _ = writeln!(out, "\"{name}\" [ style={style} color=\"{color}\" fontcolor=\"{font}\"]");
     }
@@ -64,9 +75,8 @@ pub(super) fn write(ws: &Ws) -> String {
             let style = if rel.graphed {
                 "bold"
             } else if rel.flags != ar::NONE
-                && shown[first]
-                && shown[at]
-                && rel.flags != ar::IF_ON_SAME_NODE_OR_TARGET
+                && (all
+                    || (shown[first] && shown[at] && rel.flags != ar::IF_ON_SAME_NODE_OR_TARGET))
             {
                 "dashed"
             } else {

@@ -1,13 +1,36 @@
 //! The plan in words: one line for each change.
 
-use cib_model::Role;
+use cib_model::{Role, Str};
 
 use crate::base::{ActionIx, NodeIx, RscIx, Sym, Ws, af, rf, task};
 
-/// Lines with the widths of their columns so far.
+/// Something that will be different when the plan has been carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// All of it, as one line.
+    pub text: String,
+    /// What is done: `Start`, `Fence (reboot)` ...
+    pub what: String,
+    /// The resource; for what is done to a node there is none.
+    pub resource: Option<Str>,
+    /// Role before and after.
+    pub roles: (Role, Role),
+    /// Whether there is more to say than where it runs.
+    pub roles_matter: bool,
+    /// The node where the resource was, or to which something is done.
+    pub from: Option<String>,
+    /// The node where the resource will be.
+    pub to: Option<String>,
+    /// Why.
+    pub reason: Option<Str>,
+    /// Whether it cannot be done.
+    pub blocked: bool,
+}
+
+/// Changes, and the widths of the columns of their lines so far.
 pub(super) struct Summary<'a> {
     ws: &'a mut Ws,
-    out: Vec<String>,
+    out: Vec<Change>,
     rsc_width: usize,
     detail_width: usize,
 }
@@ -17,7 +40,7 @@ impl<'a> Summary<'a> {
         Summary { ws, out: Vec::new(), rsc_width: 5, detail_width: 5 }
     }
 
-    pub(super) fn lines(mut self) -> Vec<String> {
+    pub(super) fn changes(mut self) -> Vec<Change> {
         for at in (0..self.ws.actions.len()).rev() {
             self.node_line(ActionIx(at as u32));
         }
@@ -39,13 +62,23 @@ impl<'a> Summary<'a> {
             _ => return,
         };
         let node = a.node.map_or(String::new(), |n| match ws.node_launcher(n) {
-            Some(launcher) => format!("{} (resource: {})", ws.node_text(n), ws[launcher].id),
-            None => ws.node_text(n),
+            Some(launcher) => format!("{} (resource: {})", ws[n].name, ws[launcher].id),
+            None => ws[n].name.to_string(),
         });
         // What has no reason goes without saying.
         let Some(reason) = &a.reason else { return };
-        let line = format!("{what} {node} '{reason}'");
-        self.out.push(line);
+        let change = Change {
+            text: format!("{what} {node} '{reason}'"),
+            what,
+            resource: None,
+            roles: (Role::Unknown, Role::Unknown),
+            roles_matter: false,
+            from: Some(node),
+            to: None,
+            reason: Some(reason.clone()),
+            blocked: false,
+        };
+        self.out.push(change);
     }
 
     fn resource_lines(&mut self, rsc: RscIx) {
@@ -152,10 +185,10 @@ impl<'a> Summary<'a> {
 
     fn details(&self, rsc: RscIx, origin: Option<NodeIx>, destination: Option<NodeIx>) -> String {
         let r = &self.ws[rsc];
-        let need_role = r.orig_role > Role::Started || r.next_role > Role::Unpromoted;
+        let need_role = role_matters((r.orig_role, r.next_role));
         let same_role = r.orig_role == r.next_role;
         let (role, next) = (r.orig_role.text(), r.next_role.text());
-        let name = |n: NodeIx| self.ws.node_text(n);
+        let name = |n: NodeIx| self.ws[n].name.to_string();
         match (origin, destination) {
             (None, None) => String::new(),
             (None, Some(to)) if need_role => format!("{role} -> {next} {}", name(to)),
@@ -195,13 +228,32 @@ impl<'a> Summary<'a> {
         let details = self.details(rsc, origin, destination);
         self.detail_width = self.detail_width.max(details.len());
         let blocked = !self.ws[action].is(af::RUNNABLE);
-        let reason = match &self.ws[source].reason {
+        let reason = self.ws[source].reason.clone();
+        let why = match &reason {
             Some(reason) if blocked => format!("  due to {reason} (blocked)"),
             Some(reason) => format!("  due to {reason}"),
             None if blocked => "  blocked".to_owned(),
             None => String::new(),
         };
         let (w, d) = (self.rsc_width, self.detail_width);
-        self.out.push(format!("{change:<8}   {id:<w$}   ( {details:>d$} ){reason}"));
+        let r = &self.ws[rsc];
+        let roles = (r.orig_role, r.next_role);
+        let name = |n: NodeIx| self.ws[n].name.to_string();
+        self.out.push(Change {
+            text: format!("{change:<8}   {id:<w$}   ( {details:>d$} ){why}"),
+            what: change.to_owned(),
+            resource: Some(id),
+            roles,
+            roles_matter: role_matters(roles),
+            from: origin.map(name),
+            to: destination.map(name),
+            reason,
+            blocked,
+        });
     }
+}
+
+/// Whether there is more to say than where something runs.
+fn role_matters((before, after): (Role, Role)) -> bool {
+    before > Role::Started || after > Role::Unpromoted
 }

@@ -14,8 +14,10 @@ use crate::reasons::Reasons;
 /// What a caller wants beyond the plan itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlanFlags {
-    /// Record scores as text.
+    /// Note scores.
     pub show_scores: bool,
+    /// Note what nodes have to offer and resources take.
+    pub show_utilization: bool,
     /// Secrets may have been taken out of the CIB: changed digests of secret parameters are to be
     /// forgiven.
     pub sanitized: bool,
@@ -46,8 +48,7 @@ impl Ws {
             tickets: Vec::new(),
             dc: None,
             recheck_by: None,
-            scores: Vec::new(),
-            notices: Vec::new(),
+            notes: Vec::new(),
             problems: Vec::new(),
             ninstances: 0,
             disabled: 0,
@@ -253,6 +254,7 @@ fn read_config(model: &Model, now: Time, flags: PlanFlags) -> Config {
         have_remote_nodes: false,
         sanitized: flags.sanitized,
         show_scores: flags.show_scores,
+        show_utilization: flags.show_utilization,
         no_quorum,
         fence_action: o.get("fencing-action").unwrap_or("reboot").into(),
         priority_fencing_ms: o.duration_ms("priority-fencing-delay"),
