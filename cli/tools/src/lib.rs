@@ -34,6 +34,8 @@ pub mod patch_text;
 mod show;
 mod stonith_admin;
 
+pub use crm_verify::verify;
+
 use args::{Given, Opt};
 use output::Out;
 

@@ -200,3 +200,114 @@ fn units_that_cannot_run_are_named_with_the_reason() {
         cluster.nodes().iter().all(|node| cluster.sh(node, "test ! -e /run/old-style").is_ok())
     });
 }
+
+/// `systole cluster` and `systole cib` as an operator uses them.
+#[test]
+fn the_operator_has_the_cluster_and_its_configuration_in_hand() {
+    if !asked_for() {
+        return;
+    }
+    let cluster = start();
+    cluster.must("node1", "property set stonith-enabled=false");
+    the_files_of_a_cluster(&cluster);
+    the_cib_as_a_whole(&cluster);
+
+    // The daemon's service.
+    let text = cluster.must_fail("node2", "cluster stop --all");
+    assert!(text.contains("run this on each"), "{text}");
+    cluster.must("node2", "cluster stop");
+    cluster.wait("the daemon has left", || {
+        cluster.sh("node2", "systemctl is-active systole").is_err()
+            && cluster.json("node1", "cluster status").unwrap()["nodes"][1]["member"] == false
+    });
+    let text = cluster.must_fail("node2", "cluster status");
+    assert!(text.contains("start it with"), "{text}");
+    cluster.must("node2", "cluster start");
+    cluster.wait_formed();
+    cluster.must("node2", "cluster enable");
+    cluster.sh("node2", "systemctl is-enabled systole").unwrap();
+    cluster.must("node2", "cluster disable");
+    assert!(cluster.sh("node2", "systemctl is-enabled systole").is_err());
+}
+
+fn the_files_of_a_cluster(cluster: &Cluster) {
+    let shown = cluster.json("node1", "cluster config show").unwrap();
+    assert_eq!((&shown["cluster"], &shown["encrypted"]), (&"lab".into(), &true.into()));
+    assert_eq!(shown["nodes"][2]["addresses"][0], "10.77.0.3");
+    assert_eq!(cluster.json("node1", "cluster config validate").unwrap()["valid"], true);
+
+    // A new one is written where there is none, and only what is valid.
+    let conf = "--config /run/new/corosync.conf";
+    let nodes = "one=10.0.0.1 two=10.0.0.2";
+    let text = cluster.must("node1", &format!("cluster setup other {nodes} {conf}"));
+    assert!(text.contains("systole keygen --out /run/new/authkey"), "{text}");
+    assert!(
+        text.contains("scp -p /run/new/corosync.conf /run/new/authkey two:/run/new/"),
+        "{text}"
+    );
+    let text = cluster.must_fail("node1", &format!("cluster setup other {nodes} {conf}"));
+    assert!(text.contains("--force"), "{text}");
+    cluster.must_fail(
+        "node1",
+        &format!("cluster setup other one=10.0.0.1 one=10.0.0.2 --force {conf}"),
+    );
+    let two_node = || cluster.json("node1", &format!("cluster config show {conf}")).unwrap();
+    assert_eq!(two_node()["two_node"], true);
+    cluster.must("node1", &format!("cluster node add three=10.0.0.3 {conf}"));
+    assert_eq!(
+        (&two_node()["two_node"], &two_node()["nodes"][2]["id"]),
+        (&false.into(), &3.into())
+    );
+    cluster.must("node1", &format!("cluster node remove one {conf}"));
+    assert_eq!(two_node()["two_node"], true);
+    assert_eq!(two_node()["nodes"][0]["name"], "two");
+    let text = cluster.must_fail("node1", &format!("cluster sync {conf}"));
+    assert!(text.contains("does not log in to other nodes"), "{text}");
+    cluster.sh("node1", "sed -i 's/version: 2/version: 9/' /run/new/corosync.conf").unwrap();
+    let text = cluster.must_fail("node1", &format!("cluster config validate {conf}"));
+    assert!(text.contains("/run/new/corosync.conf:2: totem.version"), "{text}");
+}
+
+fn the_cib_as_a_whole(cluster: &Cluster) {
+    let dummy = |id: &str| format!("resource create {id} ocf:systole:dummy state=/run/{id}.state");
+    cluster.must("node1", &dummy("one"));
+    let text = cluster.must("node2", "cib show --xpath //primitive[@id='one']");
+    assert!(text.starts_with("<primitive id=\"one\""), "{text}");
+    let shown = cluster.json("node2", "cib show resources").unwrap();
+    assert_eq!(shown["children"][0]["attributes"]["id"], "one");
+    let text = cluster.must_fail("node2", "cib show resorces");
+    assert!(text.contains("resources, constraints"), "{text}");
+    let text = cluster.must_fail("node2", "cib show --xpath //nothing");
+    assert!(text.contains("nothing in the CIB is found"), "{text}");
+
+    // Two people change it at the same time, and neither loses anything.
+    let script = "systole cib show >/run/base.xml\n\
+        sed 's|one.state|other.state|' /run/base.xml >/run/mine.xml\n\
+        systole cib diff /run/base.xml /run/mine.xml | grep -q change";
+    cluster.sh("node1", script).unwrap();
+    cluster.must("node2", &dummy("two"));
+    cluster.must("node1", "cib push /run/mine.xml --base /run/base.xml");
+    let both = cluster.must("node2", "cib show resources");
+    assert!(both.contains("other.state") && both.contains("two.state"), "{both}");
+    // What cannot be brought in is refused as a whole.
+    cluster.must("node2", "resource delete one");
+    let before = cluster.must("node1", "cib show resources");
+    let text = cluster.must_fail("node1", "cib push /run/base.xml --base /run/mine.xml");
+    assert!(text.contains("do not fit the cluster's CIB"), "{text}");
+    assert_eq!(cluster.must("node1", "cib show resources"), before);
+
+    let edit = "EDITOR='sed -i s|two.state|edited.state|' systole cib edit";
+    cluster.sh("node1", edit).unwrap();
+    assert!(cluster.must("node2", "cib show resources").contains("edited.state"));
+    let output = cluster.sh("node1", "EDITOR=false systole cib edit").unwrap_err().to_string();
+    assert!(output.contains("nothing is changed"), "{output}");
+    cluster.sh("node1", "rm /tmp/systole-cib-*.xml").unwrap();
+
+    // A mistake that no grammar finds.
+    assert_eq!(cluster.must("node1", "cluster verify"), "The configuration is valid.\n");
+    cluster
+        .sh("node1", "systole cib show | sed 's|class=\"ocf\"|klass=\"ocf\"|' >/run/bad.xml")
+        .unwrap();
+    let text = cluster.must_fail("node1", "cluster verify /run/bad.xml");
+    assert!(text.contains("not valid"), "{text}");
+}
