@@ -42,6 +42,8 @@ pub struct HostConfig {
     /// Command process 1 starts when the host is powered on; empty for none. A name without a
     /// slash is looked for in the `PATH` of `env`.
     pub command: Vec<OsString>,
+    /// The command is the host's process 1 itself, as an init system is.
+    pub command_is_init: bool,
     /// Environment of the command and of everything run on the host.
     pub env: Vec<(OsString, OsString)>,
     /// Folders of the host's own that outlive a power cycle, such as `/var/lib/pacemaker`. Each
@@ -61,6 +63,7 @@ impl HostConfig {
         Self {
             name: name.to_owned(),
             command: command.iter().map(OsString::from).collect(),
+            command_is_init: false,
             env: vec![("PATH".into(), path), ("HOME".into(), "/root".into())],
             persistent: Vec::new(),
             files: Vec::new(),
@@ -118,6 +121,9 @@ impl Config {
             }
             if self.hosts[..at].iter().any(|other| other.name == host.name) {
                 return Err(Error::Config(format!("two hosts are named {}", host.name)));
+            }
+            if host.command_is_init && host.command.is_empty() {
+                return Err(Error::Config(format!("{} has no command for process 1", host.name)));
             }
             let mut paths = host.persistent.iter().chain(host.files.iter().map(|(path, _)| path));
             if let Some(path) = paths.find(|path| !path.is_absolute()) {

@@ -92,6 +92,7 @@ impl Host {
         let (ready_read, ready) = pipe()?;
         let plan = InitPlan {
             command,
+            command_is_init: self.config.command_is_init,
             life: life_read.as_fd(),
             ready: ready.as_fd(),
             console: console.as_fd(),

@@ -1,5 +1,7 @@
 //! Process 1 of a host.
 //!
+//! It starts the host's command, or hands over to it where that is an init system.
+//!
 //! It is a fork of the process that makes the hosts, from a thread that already is in the host's
 //! namespaces, and never returns. The other threads do not exist in it and may have held any
 //! lock at the fork, so it allocates nothing and takes no lock: system calls only, with
@@ -27,6 +29,8 @@ pub(crate) struct InitCommand {
 /// Everything process 1 needs, made ready before the fork.
 pub(crate) struct InitPlan<'a> {
     pub(crate) command: Option<InitCommand>,
+    /// The command takes the place of process 1.
+    pub(crate) command_is_init: bool,
     /// Read end of the pipe that ends when the maker ends.
     pub(crate) life: BorrowedFd<'a>,
     /// Write end of the pipe that says one byte when the host is up.
@@ -53,6 +57,7 @@ pub(crate) fn start(plan: &InitPlan<'_>) -> Result<i32, Error> {
         path: command.map_or(ptr::null(), |c| c.path.as_ptr()),
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
+        command_is_init: plan.command_is_init,
         life: plan.life.as_raw_fd(),
         ready: plan.ready.as_raw_fd(),
         console: plan.console.as_raw_fd(),
@@ -69,6 +74,7 @@ struct RawPlan {
     path: *const libc::c_char,
     arguments: *const *const libc::c_char,
     environment: *const *const libc::c_char,
+    command_is_init: bool,
     life: RawFd,
     ready: RawFd,
     console: RawFd,
@@ -95,19 +101,60 @@ impl RawPlan {
             let mut signals: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut signals);
             libc::sigprocmask(libc::SIG_SETMASK, &signals, ptr::null_mut());
+            if self.command_is_init {
+                self.hand_over(mounted);
+            }
             if !self.path.is_null() && libc::fork() == 0 {
                 libc::setsid();
-                libc::execve(self.path, self.arguments, self.environment);
-                say(b"host: the command cannot be started\n");
-                libc::_exit(127);
+                self.execute();
             }
             libc::sigaddset(&mut signals, libc::SIGCHLD);
             libc::sigprocmask(libc::SIG_SETMASK, &signals, ptr::null_mut());
             let children = libc::signalfd(-1, &signals, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-            let word = if mounted { READY } else { READY_WITHOUT_PROC };
+            self.say_ready(mounted);
+            self.live(children)
+        }
+    }
+
+    unsafe fn say_ready(&self, mounted: bool) {
+        let word = if mounted { READY } else { READY_WITHOUT_PROC };
+        // SAFETY: a descriptor of our own and a local byte.
+        unsafe {
             libc::write(self.ready, (&raw const word).cast(), 1);
             libc::close(self.ready);
-            self.live(children)
+        }
+    }
+
+    /// Becomes the command.
+    unsafe fn execute(&self) -> ! {
+        // SAFETY: the lists end with null and were prepared before the fork.
+        unsafe {
+            libc::execve(self.path, self.arguments, self.environment);
+            say(b"host: the command cannot be started\n");
+            libc::_exit(127)
+        }
+    }
+
+    /// Leaves process 1 to the command. A child stays behind to end the host with its maker.
+    unsafe fn hand_over(&self, mounted: bool) -> ! {
+        // SAFETY: system calls on own descriptors and local memory. `reboot` ends the namespace
+        // that it is called in and not the machine, because process 1 is ours.
+        unsafe {
+            if libc::getpid() != 1 {
+                say(b"host: not the first process of its namespace\n");
+                libc::_exit(127);
+            }
+            if libc::fork() == 0 {
+                libc::close(self.ready);
+                let mut wait = libc::pollfd { fd: self.life, events: libc::POLLIN, revents: 0 };
+                while wait.revents == 0 {
+                    libc::poll(&raw mut wait, 1, -1);
+                }
+                libc::reboot(libc::RB_POWER_OFF);
+                libc::_exit(0);
+            }
+            self.say_ready(mounted);
+            self.execute()
         }
     }
 

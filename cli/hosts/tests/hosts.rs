@@ -275,3 +275,24 @@ fn one_run_at_a_time_and_nothing_left_behind() {
     again.power_on("alpha").unwrap();
     until("the disk was kept", || boots(&again, "alpha") == 2);
 }
+
+#[test]
+fn an_init_system_is_process_1() {
+    if !may_run() {
+        return;
+    }
+    let folder = Folder::new("init");
+    let mut host = HostConfig::new("alpha", &["sleep", "1000"]);
+    host.command_is_init = true;
+    let config = Config { work: folder.0.clone(), hosts: vec![host], bmc: None };
+    let hosts = Hosts::new(config).unwrap();
+    hosts.power_on("alpha").unwrap();
+    let output = hosts.exec("alpha", &["cat", "/proc/1/cmdline"], WAIT).unwrap();
+    assert_eq!(output.stdout, ["sleep", "1000", ""].join("\0"));
+    hosts.power_off("alpha").unwrap();
+    assert!(!hosts.is_on("alpha").unwrap());
+    hosts.power_on("alpha").unwrap();
+    let processes = hosts.processes("alpha").unwrap();
+    // What ends the host with this process is the other one.
+    assert_eq!(processes.len(), 2, "{processes:?}");
+}

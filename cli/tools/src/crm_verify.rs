@@ -31,7 +31,7 @@ pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
                     return exit::CANTCREAT;
                 }
             }
-            verify(doc, out)
+            verify_and_tell(doc, out)
         }
         Err((code, text)) => {
             out.fail(&text);
@@ -72,19 +72,23 @@ fn load(given: &Given) -> Result<Doc, (i32, String)> {
 struct Findings {
     errors: usize,
     warnings: usize,
-    /// In order; whether they are shown depends on the verbosity.
-    lines: Vec<String>,
+    /// In order, whether an error and what; whether they are shown depends on the verbosity.
+    lines: Vec<(bool, String)>,
+    /// Why the rest was not looked at.
+    unusable: Option<String>,
+    /// The cluster is to trust nodes that it has not seen.
+    blind_faith: bool,
 }
 
 impl Findings {
     fn error(&mut self, text: &str) {
         self.errors += 1;
-        self.lines.push(format!("error: {text}"));
+        self.lines.push((true, text.to_owned()));
     }
 
     fn warning(&mut self, text: &str) {
         self.warnings += 1;
-        self.lines.push(format!("warning: {text}"));
+        self.lines.push((false, text.to_owned()));
     }
 }
 
@@ -99,13 +103,35 @@ fn is_configuration(error: bool, text: &str) -> bool {
         || text.starts_with("Support for ")
 }
 
-fn verify(mut doc: Doc, out: &mut Out) -> i32 {
+/// What is wrong (`true`) or odd (`false`) with a configuration, in words.
+pub fn verify(doc: Doc) -> Vec<(bool, String)> {
+    let mut found = check(doc);
+    found.lines.extend(found.unusable.map(|text| (true, text)));
+    found.lines
+}
+
+fn verify_and_tell(doc: Doc, out: &mut Out) -> i32 {
+    let mut found = check(doc);
+    if let Some(text) = &found.unusable {
+        out.error(text);
+    }
+    if found.blind_faith && !out.quiet {
+        let text = "Blind faith: not fencing unseen nodes";
+        crate::log::write("unpack_config", "unpack", Level::Warning, out.verbose, text);
+    }
+    if found.errors > 0 {
+        found.lines.push((true, "CIB did not pass schema validation".into()));
+    }
+    report(&found, out)
+}
+
+fn check(mut doc: Doc) -> Findings {
     let mut found = Findings::default();
     if doc.root().name() != "cib" {
         let name = doc.root().name();
-        out.error(&format!("Input is not a CIB (outermost element is {name} not cib)"));
-        found.error("CIB did not pass schema validation");
-        return report(&found, out);
+        found.unusable = Some(format!("Input is not a CIB (outermost element is {name} not cib)"));
+        found.errors += 1;
+        return found;
     }
     if doc.root().child("status").is_none() {
         let root = doc.root_id();
@@ -116,7 +142,7 @@ fn verify(mut doc: Doc, out: &mut Out) -> i32 {
         found.error(&problem.to_string());
     }
     if problems.is_empty() && cib_schema::upgrade(&mut doc, None).is_err() {
-        out.error(&format!(
+        found.unusable = Some(format!(
             "The cluster will NOT be able to use this configuration.\nPlease manually update the \
              configuration to conform to the {} syntax.",
             cib_schema::LATEST
@@ -127,10 +153,7 @@ fn verify(mut doc: Doc, out: &mut Out) -> i32 {
         let now = Time::from_epoch(Date::now().epoch());
         let model = Arc::new(Model::from_doc(&doc, now));
         let fences = ["fencing-enabled", "startup-fencing"].iter().all(|o| model.options.flag(o));
-        if !fences && !out.quiet {
-            let text = "Blind faith: not fencing unseen nodes";
-            crate::log::write("unpack_config", "unpack", Level::Warning, out.verbose, text);
-        }
+        found.blind_faith = !fences;
         let plan = schedule_model(model, now, PlanFlags::default(), 0);
         let mut seen = Vec::new();
         for problem in plan.problems() {
@@ -145,10 +168,7 @@ fn verify(mut doc: Doc, out: &mut Out) -> i32 {
             seen.push(problem.text);
         }
     }
-    if found.errors > 0 {
-        found.lines.push("error: CIB did not pass schema validation".into());
-    }
-    report(&found, out)
+    found
 }
 
 fn report(found: &Findings, out: &mut Out) -> i32 {
@@ -157,7 +177,10 @@ fn report(found: &Findings, out: &mut Out) -> i32 {
     }
     let verbose = out.is_xml() || (out.verbose > 0 && !out.quiet);
     if verbose {
-        found.lines.iter().for_each(|line| out.error(line));
+        for (error, text) in &found.lines {
+            let level = if *error { "error" } else { "warning" };
+            out.error(&format!("{level}: {text}"));
+        }
     }
     if !out.quiet {
         let what = if found.errors > 0 { "invalid" } else { "may need attention" };

@@ -35,6 +35,8 @@ mod schema;
 mod show;
 mod stonith_admin;
 
+pub use crm_verify::verify;
+
 use args::{Given, Opt};
 use output::Out;
 

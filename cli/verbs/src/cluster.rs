@@ -1,10 +1,17 @@
 //! `systole cluster`: the cluster as a whole.
 
-use anyhow::bail;
+mod conf;
+mod local;
+
+use std::path::PathBuf;
+
+use anyhow::{bail, ensure};
+use cib_xml::Doc;
 use clap::Subcommand;
 use crm_api::{Request, Response};
 use serde::Serialize;
 
+use crate::cib::read_cib;
 use crate::print_json;
 use crate::session::Session;
 
@@ -13,9 +20,30 @@ pub(crate) enum Verb {
     /// Members, votes and links
     Status,
     /// Let this node leave: its resources are moved or stopped first
-    Stop,
+    Stop {
+        #[arg(long, hide = true)]
+        all: bool,
+    },
     /// Print events as they happen, until interrupted
     Watch,
+    /// Check the configuration of the running cluster, or of a file
+    Verify {
+        /// A CIB in a file
+        file: Option<PathBuf>,
+    },
+    #[command(flatten)]
+    Local(local::Verb),
+}
+
+impl Verb {
+    /// Does what needs no running cluster; gives back what does.
+    pub(crate) fn run_alone(self, json: bool) -> Result<anyhow::Result<()>, Verb> {
+        match self {
+            Verb::Local(verb) => Ok(local::run(verb, json)),
+            Verb::Verify { file: Some(file) } => Ok(read_cib(&file).and_then(|d| verify(d, json))),
+            verb => Err(verb),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -50,13 +78,36 @@ struct ShownLink {
 pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Status => status(session),
-        Verb::Stop => {
+        Verb::Stop { all } => {
+            local::refuse_all(all)?;
             session.ask(Request::Shutdown)?;
             println!("this node leaves as soon as its resources are moved or stopped");
             Ok(())
         }
         Verb::Watch => watch(session),
+        Verb::Verify { .. } => verify(session.cib()?, session.json),
+        Verb::Local(verb) => local::run(verb, session.json),
     }
+}
+
+/// Says what is wrong or odd; fails if something is wrong.
+fn verify(cib: Doc, json: bool) -> anyhow::Result<()> {
+    let findings = cli_tools::verify(cib);
+    let of = |error| -> Vec<&str> {
+        findings.iter().filter(|f| f.0 == error).map(|f| f.1.as_str()).collect()
+    };
+    let (errors, warnings) = (of(true), of(false));
+    if json {
+        print_json(&serde_json::json!({ "errors": errors, "warnings": warnings }));
+    } else {
+        errors.iter().for_each(|text| println!("error: {text}"));
+        warnings.iter().for_each(|text| println!("warning: {text}"));
+    }
+    ensure!(errors.is_empty(), "the configuration is not valid; correct what is named above");
+    if !json && warnings.is_empty() {
+        println!("The configuration is valid.");
+    }
+    Ok(())
 }
 
 fn status(session: &mut Session) -> anyhow::Result<()> {

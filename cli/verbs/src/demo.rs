@@ -3,11 +3,12 @@
 //! Every node is a host of its own (namespaces) with a BMC of its own, and runs the real daemon;
 //! nothing but this program is needed, and not even root.
 
-use std::fs;
+mod steps;
+mod work;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -15,15 +16,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use cli_hosts::{BmcSettings, Config, HostConfig, Hosts};
-use crm_api::{Event, EventKind, Request, Response};
+use crm_api::{Event, Request, Response};
 use crm_ipc::Client;
 use fence_agents_ipmi::{CipherSuite, Secret};
+
+use crate::session::Session;
+use crate::status;
+use steps::Steps;
+use work::Work;
 
 const NODES: [&str; 3] = ["alpha", "beta", "gamma"];
 const CLIENT: &str = "client";
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 const PORT: u16 = 80;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two looks at the status; what stays for one is shown.
+const LOOK: Duration = Duration::from_millis(200);
+/// Log-in of the BMCs, which nobody outside of the demo can reach.
+const BMC_USER: &str = "admin";
+const BMC_PASSWORD: &str = "demo-password";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -42,17 +53,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(port) = args.serve {
         return serve(port);
     }
+    let is_root = nix::unistd::geteuid().is_root();
     cli_hosts::become_root()?;
     let stop = watch_for_interrupt()?;
-    let work = args.work.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("systole-demo-{}", std::process::id()))
-    });
-    let result = Demo::new(&work).and_then(|demo| demo.play(args, &stop));
-    if args.work.is_none() {
-        // The hosts are gone by now; what they wrote is of no further use.
-        let _ = fs::remove_dir_all(&work);
-    }
-    result
+    let work = Work::new(args.work.as_deref())?;
+    let result = Demo::new(&work, is_root, &stop).and_then(|demo| demo.play(args));
+    // Ctrl-C is how it is meant to end, at any moment.
+    if stop.load(Ordering::Acquire) { Ok(()) } else { result }
 }
 
 /// The web service behind the VIP: says which host answers.
@@ -80,6 +87,7 @@ fn watch_for_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGHUP);
     signals.thread_block().context("cannot catch signals")?;
     let flag = Arc::clone(&stop);
     thread::spawn(move || {
@@ -92,6 +100,8 @@ fn watch_for_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 
 struct Demo {
     hosts: Hosts,
+    /// Whether the user is root, who needs no user namespace.
+    is_root: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -106,43 +116,34 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Tells the user. Nobody may be reading any more: then it is still to be cleaned up.
 fn say(text: &str) {
-    println!("{text}");
-    let _ = std::io::stdout().flush();
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 impl Demo {
-    fn new(work: &Path) -> anyhow::Result<Demo> {
+    fn new(work: &Work, is_root: bool, stop: &Arc<AtomicBool>) -> anyhow::Result<Demo> {
+        let work = work.path.as_path();
         let exe = std::env::current_exe().context("cannot find this program")?;
-        fs::create_dir_all(work.join("bin"))
-            .with_context(|| format!("cannot make {}", work.display()))?;
-        for name in NODES {
-            // What an earlier run in the same folder left behind.
-            match fs::remove_dir_all(work.join(name).join("state")) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).context("cannot remove an earlier run's state");
-                }
-                _ => {}
-            }
-        }
-        write_configuration(work)?;
-        link_tools(work, &exe)?;
-        let mut hosts: Vec<HostConfig> = NODES.iter().map(|n| node(n, work, &exe)).collect();
+        work::clear(work)?;
+        work::write_configuration(work)?;
+        work::link_tools(work, &exe)?;
+        let mut hosts: Vec<HostConfig> = NODES.iter().map(|n| work::node(n, work, &exe)).collect();
         hosts.push(HostConfig { has_bmc: false, ..HostConfig::new(CLIENT, &[]) });
         let hosts = Hosts::new(Config {
             work: work.to_owned(),
             hosts,
             bmc: Some(BmcSettings {
-                user: "admin".to_owned(),
-                password: Secret::new(*b"demo-password"),
+                user: BMC_USER.to_owned(),
+                password: Secret::new(BMC_PASSWORD),
                 suites: vec![CipherSuite::Suite17],
             }),
         })?;
-        Ok(Demo { hosts, stop: Arc::new(AtomicBool::new(false)) })
+        Ok(Demo { hosts, is_root, stop: Arc::clone(stop) })
     }
 
-    fn play(mut self, args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-        self.stop = Arc::clone(stop);
+    fn play(self, args: &Args) -> anyhow::Result<()> {
         let begun = Instant::now();
         say("Starting three hosts, each with its own BMC, and a client …");
         self.hosts.power_on_all()?;
@@ -164,10 +165,10 @@ impl Demo {
             up.as_secs_f64()
         ));
         self.show_status(NODES[0])?;
-        self.fail_over(&sender, &seen)?;
+        let survivor = self.fail_over(&sender, &seen)?;
         probe.store(true, Ordering::Release);
         if !args.once {
-            self.linger()?;
+            self.linger(survivor)?;
         }
         Ok(())
     }
@@ -190,6 +191,7 @@ impl Demo {
 
     fn check_stop(&self) -> anyhow::Result<()> {
         if self.stop.load(Ordering::Acquire) {
+            say("\nCleaning up.");
             bail!("interrupted");
         }
         Ok(())
@@ -226,15 +228,16 @@ impl Demo {
             let bmc = format!("ip={}", self.hosts.bmc_address(name)?);
             let hosts = format!("pcmk_host_list={name}");
             let id = format!("fence-{name}");
-            let password = "password=demo-password";
+            let user = format!("username={BMC_USER}");
+            let password = format!("password={BMC_PASSWORD}");
             add(&[
                 "stonith",
                 "create",
                 &id,
                 "fence_systole_ipmi",
                 &bmc,
-                "username=admin",
-                password,
+                &user,
+                &password,
                 "lanplus=1",
                 "cipher=17",
                 &hosts,
@@ -318,17 +321,20 @@ impl Demo {
     }
 
     fn show_status(&self, node: &str) -> anyhow::Result<()> {
-        say("$ systole status");
-        self.command(node, &["status".to_owned()])?;
-        say("");
+        say(&format!("$ systole status\n{}", self.status(node)?));
         Ok(())
     }
 
+    fn status(&self, node: &str) -> anyhow::Result<String> {
+        status::text_of(&mut Session::over(self.client_of(node)?, false))
+    }
+
+    /// A node that was up all the time.
     fn fail_over(
         &self,
         sender: &mpsc::Sender<Seen>,
         seen: &mpsc::Receiver<Seen>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<&'static str> {
         while seen.try_recv().is_ok() {}
         let (_, holder) = self.wait_for_answer(seen, None)?;
         let survivor = NODES.into_iter().find(|n| *n != holder).context("there are three nodes")?;
@@ -348,6 +354,7 @@ impl Demo {
         let cut_ms = now_ms();
         self.hosts.power_off(&holder)?;
         let mut steps = Steps::new(cut_ms, &holder);
+        say(&steps::line(0, &format!("power of {holder} cut")));
         let begun = Instant::now();
         while !steps.complete() {
             self.check_stop()?;
@@ -355,11 +362,12 @@ impl Demo {
                 self.show_status(survivor)?;
                 bail!("the VIP did not come back within {} s", PATIENCE.as_secs());
             }
-            if let Ok(seen) = seen.recv_timeout(Duration::from_millis(100)) {
-                steps.note(&seen);
+            if let Ok(seen) = seen.recv_timeout(Duration::from_millis(100))
+                && let Some(line) = steps.note(&seen)
+            {
+                say(&line);
             }
         }
-        steps.print();
         say(&format!("\nNow {holder} is switched on again.\n"));
         let on_ms = now_ms();
         self.hosts.power_on(&holder)?;
@@ -373,29 +381,53 @@ impl Demo {
         say(&format!("{holder} is a member again after {back:.2} s.\n"));
         // What runs there is probed before the node counts as ready.
         thread::sleep(Duration::from_millis(500));
-        self.show_status(survivor)
+        self.show_status(survivor)?;
+        Ok(survivor)
     }
 
-    fn linger(&self) -> anyhow::Result<()> {
-        say("The cluster stays up until Ctrl-C. Things to try in another terminal:");
+    /// Says what to try, and shows the status whenever it has changed, until the user ends it.
+    fn linger(&self, survivor: &str) -> anyhow::Result<()> {
+        say("The cluster stays up until Ctrl-C. Things to try in another terminal:\n");
         let exe = std::env::current_exe().context("cannot find this program")?;
         let exe = exe.display();
         for (node, words) in [
             (NODES[0], "status --watch"),
             (NODES[0], "cluster status"),
-            (NODES[0], "stonith history"),
+            (survivor, "stonith history"),
             (NODES[0], "node standby beta"),
             (NODES[1], "crm_mon -1"),
         ] {
             let dir = self.run_dir(node)?;
             say(&format!("  SYSTOLE_RUN_DIR={} {exe} {words}", dir.display()));
         }
-        say(&format!("Logs: {}", self.hosts.folder(NODES[0])?.join("console.log").display()));
-        while !self.stop.load(Ordering::Acquire) {
-            thread::sleep(Duration::from_millis(100));
+        let (client, _) = *self.hosts.processes(CLIENT)?.first().context("the client is on")?;
+        let user = if self.is_root { "" } else { " --user --preserve-credentials" };
+        let enter = format!("nsenter --target {client}{user} --net");
+        say("\nFrom the client host:\n");
+        say(&format!("  {enter} curl http://{VIP}/"));
+        for (node, action) in [(NODES[0], "status"), (NODES[2], "off")] {
+            let bmc = self.hosts.bmc_address(node)?;
+            say(&format!(
+                "  {enter} ipmitool -I lanplus -C 17 -H {bmc} -U {BMC_USER} -P {BMC_PASSWORD} \
+                 chassis power {action}"
+            ));
         }
-        say("\nCleaning up.");
-        Ok(())
+        let console = self.hosts.folder(NODES[0])?.join("console.log");
+        say(&format!("\nLogs: {}\n", console.display()));
+        let mut last = String::new();
+        let mut shown = self.status(NODES[0]).unwrap_or_default();
+        loop {
+            self.check_stop()?;
+            // Of a node that answers: any may be off by now.
+            if let Some(status) = NODES.iter().find_map(|node| self.status(node).ok()) {
+                if status == last && status != shown {
+                    say(&format!("$ systole status\n{status}"));
+                    shown.clone_from(&status);
+                }
+                last = status;
+            }
+            thread::sleep(LOOK);
+        }
     }
 }
 
@@ -418,139 +450,4 @@ fn ask_vip() -> Option<String> {
     stream.read_to_string(&mut answer).ok()?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     Some(body.trim().to_owned()).filter(|b| !b.is_empty())
-}
-
-/// The moments of a failover, milliseconds after the power cut.
-struct Steps {
-    cut_ms: u64,
-    lost: String,
-    suspected: Option<u64>,
-    membership: Option<u64>,
-    fenced: Option<u64>,
-    started: Option<u64>,
-    answers: Option<(u64, String)>,
-}
-
-impl Steps {
-    fn new(cut_ms: u64, lost: &str) -> Steps {
-        Steps {
-            cut_ms,
-            lost: lost.to_owned(),
-            suspected: None,
-            membership: None,
-            fenced: None,
-            started: None,
-            answers: None,
-        }
-    }
-
-    fn note(&mut self, seen: &Seen) {
-        let event = match seen {
-            Seen::Answer { at_ms, by } => {
-                if *by != self.lost && self.answers.is_none() {
-                    self.answers = Some((at_ms.saturating_sub(self.cut_ms), by.clone()));
-                }
-                return;
-            }
-            Seen::Event(event) => event,
-        };
-        let at = event.at_ms.saturating_sub(self.cut_ms);
-        let slot = match &event.kind {
-            EventKind::Gathering { .. } => &mut self.suspected,
-            EventKind::Membership { lost, .. } if lost.contains(&self.lost) => &mut self.membership,
-            EventKind::FencingEnded { target, error: None, .. } if *target == self.lost => {
-                &mut self.fenced
-            }
-            EventKind::Operation { resource, action, code: 0, .. }
-                if action == "start" && resource == "server" =>
-            {
-                &mut self.started
-            }
-            _ => return,
-        };
-        slot.get_or_insert(at);
-    }
-
-    fn complete(&self) -> bool {
-        self.answers.is_some() && self.fenced.is_some() && self.started.is_some()
-    }
-
-    fn print(&self) {
-        let line = |what: &str, at: Option<u64>| match at {
-            Some(ms) => say(&format!("  {:>6.3} s  {what}", ms as f64 / 1000.0)),
-            None => say(&format!("       –    {what}")),
-        };
-        line(&format!("power of {} cut", self.lost), Some(0));
-        line("loss detected", self.suspected);
-        line("new membership formed", self.membership);
-        line("fence confirmed by the BMC", self.fenced);
-        line("resources started elsewhere", self.started);
-        let by = self.answers.as_ref().map_or("nobody", |a| a.1.as_str());
-        line(&format!("VIP answers again, from {by}"), self.answers.as_ref().map(|a| a.0));
-    }
-}
-
-fn node(name: &str, work: &Path, exe: &Path) -> HostConfig {
-    let exe = exe.to_string_lossy();
-    let config = work.join("corosync.conf");
-    let state = work.join(name).join("state");
-    let command = [
-        &exe,
-        "daemon",
-        "--config",
-        &config.to_string_lossy(),
-        "--state-dir",
-        &state.to_string_lossy(),
-        "--node",
-        name,
-    ];
-    let mut host = HostConfig::new(name, &command);
-    let bin = work.join("bin");
-    for (key, value) in &mut host.env {
-        if key == "PATH" {
-            let mut path = bin.clone().into_os_string();
-            path.push(":");
-            path.push(&*value);
-            *value = path;
-        }
-    }
-    host.env.push(("HA_SBIN_DIR".into(), bin.into_os_string()));
-    host
-}
-
-fn write_configuration(work: &Path) -> anyhow::Result<()> {
-    let mut nodes = String::new();
-    for (n, name) in (1..).zip(NODES) {
-        nodes.push_str(&format!(
-            "    node {{\n        nodeid: {n}\n        name: {name}\n        ring0_addr: 10.77.0.{n}\n    }}\n"
-        ));
-    }
-    let key = work.join("authkey");
-    let text = format!(
-        "totem {{\n    version: 2\n    cluster_name: demo\n    transport: knet\n    keyfile: {}\n}}\n\
-         nodelist {{\n{nodes}}}\nquorum {{\n    provider: corosync_votequorum\n}}\n",
-        key.display()
-    );
-    fs::write(work.join("corosync.conf"), text).context("cannot write corosync.conf")?;
-    match fs::remove_file(&key) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let mut secret = [0; 256];
-    fs::File::open("/dev/urandom")?.read_exact(&mut secret).context("no randomness")?;
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o400).open(&key)?;
-    Ok(file.write_all(&secret)?)
-}
-
-/// The compatible tools under their own names, for agents.
-fn link_tools(work: &Path, exe: &Path) -> anyhow::Result<()> {
-    for name in cli_tools::TOOLS {
-        match symlink(exe, work.join("bin").join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("cannot link {name}"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

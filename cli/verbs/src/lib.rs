@@ -131,6 +131,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         Noun::Explain(args) if !args.needs_cluster() => {
             explain::run_on_file(&args, cli.json).map(|()| 0)
         }
+        Noun::Cluster(verb) => match verb.run_alone(cli.json) {
+            Ok(result) => result.map(|()| 0),
+            Err(verb) => connected(Noun::Cluster(verb), cli.json).map(|()| 0),
+        },
+        Noun::Cib(verb) => match verb.run_alone() {
+            Ok(result) => result.map(|()| 0),
+            Err(verb) => connected(Noun::Cib(verb), cli.json).map(|()| 0),
+        },
         noun => connected(noun, cli.json).map(|()| 0),
     };
     Ok(result.unwrap_or_else(|error| {

@@ -93,6 +93,21 @@ pub(crate) fn run(session: &mut Session, args: &Args) -> anyhow::Result<()> {
 }
 
 fn show(session: &mut Session) -> anyhow::Result<()> {
+    let shown = ask(session)?;
+    if session.json {
+        print_json(&shown);
+    } else {
+        print!("{}", text(&shown));
+    }
+    Ok(())
+}
+
+/// The status for people.
+pub(crate) fn text_of(session: &mut Session) -> anyhow::Result<String> {
+    Ok(text(&ask(session)?))
+}
+
+fn ask(session: &mut Session) -> anyhow::Result<Shown> {
     let info = session.info()?;
     let cib = session.cib()?;
     let Response::Fencing(fencing) = session.ask(Request::FencingHistory)? else {
@@ -101,13 +116,7 @@ fn show(session: &mut Session) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = Time::from_epoch(i64::try_from(now).unwrap_or(0));
     let view = overview(Arc::new(Model::from_doc(&cib, now)), now);
-    let shown = collect(&info, &view, &fencing);
-    if session.json {
-        print_json(&shown);
-    } else {
-        print!("{}", text(&shown));
-    }
-    Ok(())
+    Ok(collect(&info, &view, &fencing))
 }
 
 fn collect(info: &Info, view: &Overview, fencing: &[(Record, u64)]) -> Shown {

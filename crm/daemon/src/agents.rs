@@ -3,15 +3,19 @@
 //! Environment and exit codes: OCF Resource Agent API 1.1; what clusters add to it: Pacemaker
 //! Administration, "OCF Resource Agents".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crm_executor::{Operation, Outcome, Status, code};
+use crm_node::Input;
 use tokio::process::Command;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tracing::debug;
 
+use crate::daemon::Incoming;
 use crate::process::{self, Ended};
 use crate::{fence, systemd};
 
@@ -21,30 +25,69 @@ const OCF_ROOT: &str = "/usr/lib/ocf";
 const NATIVE_PROVIDER: &str = "systole";
 
 /// What runs resource agents.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Agents {
     /// Fence devices that are started here: a probe finds only these.
     devices: Arc<Mutex<BTreeSet<String>>>,
+    /// Resources whose systemd unit is watched for its death.
+    watches: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
+    /// Where a death is told.
+    sender: mpsc::UnboundedSender<Incoming>,
 }
 
 impl Agents {
+    pub(crate) fn new(sender: mpsc::UnboundedSender<Incoming>) -> Agents {
+        Agents { devices: Arc::default(), watches: Arc::default(), sender }
+    }
+
     /// Calls the agent and waits for its end.
     pub(crate) async fn run(&self, operation: Operation, kill: oneshot::Receiver<()>) -> Outcome {
         match operation.agent.class.as_str() {
             "ocf" => ocf(&operation, kill).await,
             "stonith" => self.device(&operation, kill).await,
-            "systemd" => systemd::run(&operation, &operation.agent.name, kill).await,
+            "systemd" => self.unit(&operation, kill).await,
             "lsb" => lsb(&operation, kill).await,
             "service" if Path::new("/etc/init.d").join(&operation.agent.name).exists() => {
                 lsb(&operation, kill).await
             }
-            "service" => systemd::run(&operation, &operation.agent.name, kill).await,
+            "service" => self.unit(&operation, kill).await,
             class => Outcome::broken(
                 Status::NotInstalled,
                 code::NOT_INSTALLED,
                 format!("agents of class '{class}' are not supported"),
             ),
         }
+    }
+
+    async fn unit(&self, operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {
+        let watches = || self.watches.lock().unwrap_or_else(|e| e.into_inner());
+        let monitor = operation.action == "monitor";
+        if !monitor && let Some(watch) = watches().remove(&operation.resource) {
+            watch.abort();
+        }
+        let outcome = systemd::run(operation, kill).await;
+        if monitor && operation.interval_ms > 0 && outcome.code == code::OK {
+            let mut watches = watches();
+            let watched = watches.get(&operation.resource).is_some_and(|w| !w.is_finished());
+            if !watched {
+                watches.insert(operation.resource.clone(), self.watch(operation));
+            }
+        }
+        outcome
+    }
+
+    /// Has the unit's monitors called as soon as it dies, which is before they are due.
+    fn watch(&self, operation: &Operation) -> AbortHandle {
+        let (unit, resource) = (operation.agent.name.clone(), operation.resource.clone());
+        let sender = self.sender.clone();
+        let watch = tokio::spawn(async move {
+            match systemd::wait_until_dead(&unit).await {
+                // The loop is gone only when the process ends.
+                Ok(()) => _ = sender.send(Incoming::Node(Input::CheckNow { resource })),
+                Err(error) => debug!("{unit} is not watched any more: {error}"),
+            }
+        });
+        watch.abort_handle()
     }
 
     async fn device(&self, operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {
@@ -199,7 +242,8 @@ mod tests {
             tag: String::new(),
         };
         let (_kill, killed) = oneshot::channel();
-        let outcome = Agents::default().run(operation, killed).await;
+        let (sender, _receiver) = mpsc::unbounded_channel();
+        let outcome = Agents::new(sender).run(operation, killed).await;
         assert_eq!(outcome.code, code::NOT_INSTALLED);
         assert!(outcome.reason.contains("ocf:nobody:Nothing"), "{}", outcome.reason);
     }

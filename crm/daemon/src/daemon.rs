@@ -118,7 +118,7 @@ impl Daemon {
             node,
             ring,
             files: Arc::new(files),
-            agents: Agents::default(),
+            agents: Agents::new(sender.clone()),
             clock,
             sender,
             receiver,

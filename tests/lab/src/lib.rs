@@ -27,6 +27,7 @@ mod operate;
 mod postgresql;
 mod probe;
 mod serve;
+mod systemd;
 mod watch;
 
 pub use operate::{Answers, Cluster, Fencing, HttpWatch, PATIENCE, asked_for};
@@ -81,6 +82,8 @@ pub struct LabBuilder {
     contents: Vec<(PathBuf, Vec<u8>, bool)>,
     /// Links on each host's disk.
     links: Vec<(PathBuf, PathBuf)>,
+    /// Process 1 of the hosts is systemd.
+    systemd: bool,
 }
 
 impl LabBuilder {
@@ -156,6 +159,8 @@ impl LabBuilder {
         // Agents take the tools from here.
         env.push(("HA_SBIN_DIR".into(), tools.into_os_string()));
         env.extend(self.env.iter().cloned());
+        let groups = self.systemd.then(|| systemd::ControlGroups::new(folder.path()));
+        env.extend(groups.as_ref().map(systemd::ControlGroups::env));
         let work = folder.path().join("hosts");
         let mut files = self.files.clone();
         // Names of all hosts and BMCs, for everybody.
@@ -163,6 +168,7 @@ impl LabBuilder {
         let host = |name: &String| HostConfig {
             name: name.clone(),
             command: self.command.clone(),
+            command_is_init: self.systemd,
             env: env.clone(),
             persistent: self.persistent.clone(),
             files: files.clone(),
@@ -180,8 +186,13 @@ impl LabBuilder {
             suites: vec![CipherSuite::Suite3, CipherSuite::Suite17],
         });
         let hosts = Arc::new(Hosts::new(Config { work, hosts, bmc })?);
-        let mut lab =
-            Lab { simulators: Vec::new(), hosts, nodes: self.hosts.clone(), folder: Some(folder) };
+        let mut lab = Lab {
+            simulators: Vec::new(),
+            hosts,
+            nodes: self.hosts.clone(),
+            folder: Some(folder),
+            _groups: groups,
+        };
         for name in &self.hosts {
             self.fill_disk(&lab, name)?;
             if self.bmc == Bmc::IpmiSim {
@@ -224,6 +235,8 @@ pub struct Lab {
     hosts: Arc<Hosts>,
     nodes: Vec<String>,
     folder: Option<tempfile::TempDir>,
+    // Removed when the hosts are gone.
+    _groups: Option<systemd::ControlGroups>,
 }
 
 impl Deref for Lab {
@@ -248,6 +261,7 @@ impl Lab {
             tools: Vec::new(),
             contents: Vec::new(),
             links: Vec::new(),
+            systemd: false,
         }
     }
 

@@ -6,13 +6,16 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 /// A package, and a file by which it is known to be there.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: &[(&str, &str)] = &[
     ("busybox-static", "/usr/bin/busybox"),
     ("conmon", "/usr/bin/conmon"),
+    ("dbus", "/usr/bin/dbus-daemon"),
+    ("docker.io", "/usr/sbin/dockerd"),
     ("freeipmi-tools", "/usr/sbin/ipmipower"),
     ("ipmitool", "/usr/bin/ipmitool"),
     ("iproute2", "/usr/bin/ip"),
     ("iptables", "/usr/sbin/iptables"),
+    ("libxml2-utils", "/usr/bin/xmllint"),
     ("netavark", "/usr/lib/podman/netavark"),
     ("nftables", "/usr/sbin/nft"),
     ("openipmi", "/usr/bin/ipmi_sim"),
@@ -22,6 +25,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("python3", "/usr/bin/python3"),
     ("resource-agents", "/usr/lib/ocf/resource.d/heartbeat/pgsql"),
     ("runc", "/usr/sbin/runc"),
+    ("systemd", "/lib/systemd/systemd"),
 ];
 
 /// Installs what is missing, and says so first.
