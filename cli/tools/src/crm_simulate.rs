@@ -66,7 +66,11 @@ impl Session<'_> {
         if let Some(path) = self.given.get("save-input") {
             write_file(path, &doc.root().to_xml(Style::Pretty))?;
         }
-        let flags = PlanFlags { show_scores: self.given.has("show-scores"), sanitized: true };
+        let flags = PlanFlags {
+            show_scores: self.given.has("show-scores"),
+            sanitized: true,
+            ..PlanFlags::default()
+        };
         let now = self.effective_time(&doc)?;
         let status = crm_scheduler::status(&doc, now, flags);
         self.show_current(&status);

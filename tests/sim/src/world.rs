@@ -424,7 +424,7 @@ impl World {
             Effect::Schedule { plan, cib, now_s } => {
                 let now_s = i64::try_from(now_s).unwrap_or(0);
                 let now = Time::from_epoch(now_s);
-                let flags = PlanFlags::default;
+                let flags = || PlanFlags { under_way: true, ..PlanFlags::default() };
                 let transition = crm_scheduler::schedule(&cib, now, flags(), plan).transition;
                 let again = crm_scheduler::schedule(&cib, now, flags(), plan).transition;
                 self.checker.require(transition == again, || {

@@ -133,6 +133,7 @@ pub(crate) struct Config {
     pub(crate) have_remote_nodes: bool,
     /// Whether secrets may have been taken out of the CIB.
     pub(crate) sanitized: bool,
+    pub(crate) under_way: bool,
     /// Whether scores are to be recorded as text.
     pub(crate) show_scores: bool,
     pub(crate) no_quorum: NoQuorumPolicy,
