@@ -166,12 +166,12 @@ fn operation_id(operation: &Operation) -> String {
     }
 }
 
-/// Where an operation is told of while it is under way. A resource that is being started counts as
-/// active. Of everything else the state before is kept beside it, until it is known to have changed.
+/// Where an operation is told of while it is under way: beside the last one that changed the
+/// resource, from which its state before is known until it has become another.
 fn pending_id(operation: &Operation) -> String {
     let Operation { resource, action, interval_ms, .. } = operation;
     match action.as_str() {
-        "start" | "monitor" => operation_id(operation),
+        "monitor" => operation_id(operation),
         _ => format!("{resource}_{action}_{interval_ms}"),
     }
 }

@@ -77,6 +77,7 @@ impl Controller {
             Input::Delivered { sender, message } => self.delivered(now, sender, message),
             Input::Synced { known } => {
                 self.synced = Some(known);
+                self.greet();
                 self.try_elect(now);
             }
             Input::CibChanged(change) => self.cib_changed(change),
@@ -183,6 +184,12 @@ impl Controller {
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
         }
+    }
+
+    /// Says hello once this node's CIB is that of all. What it has said in earlier views, and the
+    /// store says again in this one, is then before its greeting, and so before the election: it
+    /// cannot undo what the new DC writes.
+    fn greet(&mut self) {
         let hello = Hello {
             view: self.view.id,
             is_dc: self.dc.is_some(),
