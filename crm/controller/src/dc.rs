@@ -56,6 +56,8 @@ pub(crate) struct Dc {
 struct Fence {
     ticket: Option<u64>,
     action: String,
+    /// Which life of the node is to end.
+    life: Option<u64>,
     /// The action of the transition in force that waits for it.
     action_id: Option<u32>,
     /// When it may be asked for.
@@ -442,15 +444,15 @@ impl Controller {
     fn want_fence(&mut self, now: Instant, action: &Action) {
         let target = action.on_node.clone().unwrap_or_default();
         let verb = action.attribute("CRM_meta_stonith_action").unwrap_or("reboot").to_owned();
+        let life = self.life(&target);
         let dc = self.dc.as_mut().expect("only the DC carries out a transition");
         dc.execution.iter_mut().for_each(|execution| execution.started(action.id));
         let not_before = dc.failures.get(&target).map_or(now, |(_, at)| *at);
-        let fence = dc.fences.entry(target).or_insert(Fence {
-            ticket: None,
-            action: verb,
-            action_id: None,
-            not_before,
-        });
+        let new = Fence { ticket: None, action: verb, life, action_id: None, not_before };
+        let fence = dc.fences.entry(target).or_insert_with(|| new.clone());
+        if fence.life != life {
+            *fence = new; // the one that is under way is for an earlier life
+        }
         fence.action_id = Some(action.id);
     }
 
@@ -471,6 +473,7 @@ impl Controller {
                 ticket: dc.tickets,
                 target: target.clone(),
                 action: fence.action.clone(),
+                life: fence.life,
                 timeout_ms,
             });
         }
@@ -478,24 +481,17 @@ impl Controller {
 
     /// A fencing operation has ended, whoever asked for it.
     pub(crate) fn fenced(&mut self, now: Instant, fenced: Fenced) {
-        let Fenced { tickets, target, action, error, client, begun } = fenced;
-        let local = self.name(self.setup.local).to_owned();
-        // The power may be back, and the node a member again, before everybody knows that it was
-        // cut: then this is about an earlier life of the node.
-        let since = self.node_id(&target).filter(|id| self.view.members.contains(id));
-        let since = since.and_then(|id| self.heard_at.get(&id).copied());
-        let reborn = since.is_some_and(|at| begun.is_none_or(|begun| at > begun));
-        let news = begun.is_some() || !self.history.0.is_empty();
-        if error.is_none()
-            && target == local
-            && action != "on"
-            && news
-            && !(reborn && begun.is_some())
-        {
+        let Fenced { tickets, target, action, error, client, life } = fenced;
+        let own = target == self.name(self.setup.local) && life == Some(self.setup.life);
+        if error.is_none() && own && action != "on" {
             let reason = format!("this node was fenced on behalf of {client}, yet it still runs");
             self.effects.push_back(Effect::Fatal(reason));
             return;
         }
+        // The power may be back, and the node a member again, before everybody knows that it was
+        // cut: then this is about an earlier life of the node.
+        let member = self.node_id(&target).is_some_and(|id| self.view.members.contains(&id));
+        let reborn = member && (life.is_none() || self.life(&target) != life);
         if self.dc.is_none() {
             return;
         }
@@ -514,7 +510,9 @@ impl Controller {
             None => {
                 dc.failures.remove(&target);
                 // Anybody's success counts for what this transition waits for.
-                if let Some(fence) = dc.fences.remove(&target)
+                let counts = |fence: &Fence| !reborn || fence.life == life;
+                if dc.fences.get(&target).is_some_and(counts)
+                    && let Some(fence) = dc.fences.remove(&target)
                     && let (Some(id), Some(execution)) = (fence.action_id, &mut dc.execution)
                 {
                     execution.complete(id);

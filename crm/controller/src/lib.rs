@@ -201,8 +201,8 @@ pub struct Fenced {
     pub error: Option<String>,
     /// Who asked for it.
     pub client: String,
-    /// When this node learned that it was asked for; none if it was not there then.
-    pub begun: Option<Instant>,
+    /// Which life of the node it was asked for; none if whoever asked had not heard of any.
+    pub life: Option<u64>,
 }
 
 /// What in the CIB has changed, as far as it matters for the plan.
@@ -318,6 +318,8 @@ pub enum Effect {
         target: String,
         /// How.
         action: String,
+        /// Which life of it, if one has been heard of.
+        life: Option<u64>,
         /// Milliseconds that one agent run may take by default.
         timeout_ms: u64,
     },

@@ -40,8 +40,6 @@ pub struct Controller {
     pub(crate) started: bool,
     /// By which life each node was last heard.
     lives: BTreeMap<NodeId, u64>,
-    /// When that life was first heard.
-    pub(crate) heard_at: BTreeMap<NodeId, Instant>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -65,7 +63,6 @@ impl Controller {
             leaving: None,
             started: false,
             lives: BTreeMap::new(),
-            heard_at: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -145,6 +142,11 @@ impl Controller {
 
     pub(crate) fn node_id(&self, name: &str) -> Option<NodeId> {
         self.setup.nodes.iter().find(|(_, n)| *n == name).map(|(id, _)| *id)
+    }
+
+    /// By which life a node was last heard.
+    pub fn life(&self, name: &str) -> Option<u64> {
+        self.node_id(name).and_then(|id| self.lives.get(&id).copied())
     }
 
     pub(crate) fn wall_s(&self, now: Instant) -> u64 {
@@ -316,10 +318,6 @@ impl Controller {
             .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
             .map(|(id, _)| *id)
             .collect();
-        self.heard_at.extend(restarted.iter().map(|id| (*id, now)));
-        for id in heard.keys() {
-            self.heard_at.entry(*id).or_insert(now);
-        }
         self.lives.extend(heard);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {
