@@ -69,6 +69,7 @@ pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
         show_scores: given.has("show-scores"),
         show_utilization: given.has("show-utilization"),
         sanitized: true,
+        ..PlanFlags::default()
     };
     let mut session = Session { given, quiet: given.has("quiet"), flags, out };
     let done = match given.get("profile") {

@@ -1,17 +1,21 @@
 //! What the DC does beyond the duties of every member.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crm_attributes::{Change, Update};
-use crm_executor::{Agent, Operation, Status};
+use crm_executor::{Operation, Status};
 use crm_graph::{Action, ActionKind, Transition};
 use membership_base::{Instant, NodeId, Rng};
 
-use crate::history::{Tag, succeeded};
+use crate::flights::{Flight, Flights};
+use crate::history::{History, Tag, succeeded};
 use crate::machine::Controller;
 use crate::transition::Execution;
-use crate::{CibChange, CibWrite, Effect, Fenced, Level, Message, NEVER, Phase, Setup, WireReport};
+use crate::underway::operation;
+use crate::{
+    CibChange, CibWrite, Effect, Fenced, Level, Message, NEVER, Phase, Setup, Underway, WireReport,
+};
 
 /// The longest pause between two attempts to fence the same node.
 const FENCE_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -24,7 +28,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// What only the DC keeps.
 pub(crate) struct Dc {
     uuid: String,
-    plan: u32,
     /// A plan is wanted, for this reason.
     wanted: Option<String>,
     /// A plan is being computed.
@@ -32,8 +35,8 @@ pub(crate) struct Dc {
     /// What was asked for while it was computed makes it old.
     outdated: bool,
     execution: Option<Execution>,
-    /// Results that have to be there before a plan is made: asked for by an earlier DC.
-    foreign: BTreeSet<String>,
+    /// What nodes have not answered, whichever transition or DC has asked for it.
+    flights: Flights,
     /// Fences that were asked for, by target.
     fences: BTreeMap<String, Fence>,
     /// How often fencing a node has failed in a row, and when it may be tried again.
@@ -53,6 +56,8 @@ pub(crate) struct Dc {
 struct Fence {
     ticket: Option<u64>,
     action: String,
+    /// Which life of the node is to end.
+    life: Option<u64>,
     /// The action of the transition in force that waits for it.
     action_id: Option<u32>,
     /// When it may be asked for.
@@ -73,12 +78,11 @@ impl Dc {
         );
         Dc {
             uuid,
-            plan: 0,
             wanted: None,
             planning: false,
             outdated: false,
             execution: None,
-            foreign: BTreeSet::new(),
+            flights: Flights::default(),
             fences: BTreeMap::new(),
             failures: BTreeMap::new(),
             tickets: 0,
@@ -95,12 +99,11 @@ impl Dc {
         if !self.joined {
             return None;
         }
-        let flights =
-            self.execution.iter().flat_map(|e| e.flights().map(|(_, flight)| flight.deadline));
+        let flights = self.flights.next_deadline();
         let asks = |f: &&Fence| f.ticket.is_none() && f.action_id.is_some();
         let fences = self.fences.values().filter(asks).map(|f| f.not_before);
         let other = [self.wait_until, Some(self.recheck_at)].into_iter().flatten();
-        flights.chain(fences).chain(other).min().filter(|at| *at < NEVER)
+        fences.chain(flights).chain(other).min().filter(|at| *at < NEVER)
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -110,9 +113,18 @@ impl Dc {
             Phase::DcTransition
         } else if self.planning || self.wanted.is_some() {
             Phase::DcPlanning
+        } else if !self.flights.is_empty() {
+            Phase::DcTransition
         } else {
             Phase::DcIdle
         }
+    }
+
+    /// The next action that may go now.
+    fn next_action(&mut self) -> Option<Action> {
+        let flights = &self.flights;
+        let apart = flights.apart();
+        self.execution.as_mut()?.next(apart, |action| flights.holds(action))
     }
 
     fn want(&mut self, reason: &str) {
@@ -122,6 +134,14 @@ impl Dc {
             execution.abort(reason);
         }
     }
+}
+
+/// What is said to the members after one step.
+#[derive(Default)]
+struct Orders {
+    /// What begins by it, by node.
+    pending: BTreeMap<NodeId, History>,
+    messages: Vec<Message>,
 }
 
 /// What other programs look for to know what kind of cluster this is.
@@ -204,15 +224,22 @@ impl Controller {
             }
         }
         self.effects.push_back(Effect::Cib(writes));
-        let busy: BTreeSet<String> =
-            self.hellos.values().flat_map(|h| h.busy.iter().cloned()).collect();
+        let busy: Vec<(NodeId, Underway)> = self
+            .hellos
+            .iter()
+            .flat_map(|(id, hello)| hello.busy.iter().map(|what| (*id, what.clone())))
+            .collect();
+        let delay = self.options.cluster_delay_ms;
         let started = self.started;
         let gained = self.view.quorate && !self.was_quorate;
         let settles = gained && members.len() < self.setup.nodes.len();
         let deadtime = Duration::from_millis(self.options.dc_deadtime_ms);
         let dc = self.dc.as_mut().expect("joined is called on the DC only");
         dc.joined = true;
-        dc.foreign = busy.into_iter().filter(|tag| !is_own(dc, tag)).collect();
+        for (node, what) in busy {
+            let deadline = now + Duration::from_millis(what.timeout_ms.saturating_add(delay));
+            dc.flights.learn(node, what, deadline);
+        }
         let wait_until = dc.wait_until.unwrap_or(now + deadtime);
         dc.wait_until = match started {
             false => Some(wait_until),
@@ -227,21 +254,7 @@ impl Controller {
         let Some(dc) = &mut self.dc else { return };
         dc.joined = false;
         dc.want("the membership changed");
-        if let Some(execution) = &mut dc.execution {
-            let gone: Vec<u32> = execution
-                .flights()
-                .map(|(id, _)| id)
-                .filter(|id| {
-                    let action = execution.action(*id);
-                    let node = action.and_then(|a| a.router_node.as_ref().or(a.on_node.as_ref()));
-                    node.is_some_and(|n| names.contains(n))
-                        && action.is_some_and(|a| a.operation != "stonith")
-                })
-                .collect();
-            for id in gone {
-                execution.fail(id, "a node was lost");
-            }
-        }
+        dc.flights.lost(lost);
         // A fresh loss is no repetition of an old failure to fence.
         for name in &names {
             dc.failures.remove(name);
@@ -273,27 +286,39 @@ impl Controller {
 
     /// Operations that nobody answers are given up; the node's state is then looked at anew.
     fn expire(&mut self, now: Instant) {
-        let Some(execution) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()) else { return };
-        let late: Vec<u32> =
-            execution.flights().filter(|(_, f)| f.deadline <= now).map(|(id, _)| id).collect();
-        for id in late {
-            let action = execution.action(id);
-            let key = action.map_or_else(String::new, |a| a.key.clone());
-            let node = action.and_then(|a| a.on_node.clone()).unwrap_or_default();
-            let reason = format!("node {node} did not answer for {key}");
-            execution.fail(id, &reason);
-            self.effects.push_back(Effect::Log(Level::Error, reason));
+        let late = self.dc.as_mut().map_or_else(Vec::new, |dc| dc.flights.late(now));
+        for Flight { to, what, action, .. } in late {
+            let node = self.name(to);
+            let reason =
+                format!("node {node} did not answer for {} of {}", what.action, what.resource);
+            self.log(Level::Error, reason.clone());
+            let Some(dc) = &mut self.dc else { return };
+            if let (Some(id), Some(execution)) = (action, &mut dc.execution) {
+                execution.fail(id, &reason);
+            }
+            dc.want(&reason);
         }
     }
 
+    /// Starts what may go. The CIB says that operations are pending before anybody begins one.
     fn fire(&mut self, now: Instant) {
-        while let Some(action) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()?.next()) {
-            self.start_action(now, action);
+        let mut orders = Orders::default();
+        while let Some(action) = self.dc.as_mut().and_then(|dc| dc.next_action()) {
+            self.start_action(now, action, &mut orders);
         }
+        let pending = orders.pending.iter();
+        let writes: Vec<CibWrite> = pending
+            .map(|(node, history)| history.to_xml(&node.to_string(), self.name(*node)))
+            .map(CibWrite::Status)
+            .collect();
+        if !writes.is_empty() {
+            self.effects.push_back(Effect::Cib(writes));
+        }
+        orders.messages.into_iter().for_each(|message| self.broadcast(message));
         self.ask_for_fences(now);
     }
 
-    fn start_action(&mut self, now: Instant, action: Action) {
+    fn start_action(&mut self, now: Instant, action: Action, orders: &mut Orders) {
         let node_name = action.router_node.clone().or_else(|| action.on_node.clone());
         let node = node_name.as_deref().and_then(|n| self.node_id(n));
         let delay = Duration::from_millis(self.options.cluster_delay_ms);
@@ -307,49 +332,52 @@ impl Controller {
                     "<node_state id=\"{id}\" expected=\"down\"/>"
                 ))]));
                 self.broadcast(Message::Go { to: node });
-                self.started(action.id, NEVER);
                 self.completed(action.id);
             }
             (ActionKind::Cluster, "clear_failcount") => {
                 self.clear_failcount(&action);
-                self.started(action.id, NEVER);
                 self.completed(action.id);
             }
             (ActionKind::Cluster, "lrm_delete") | (ActionKind::Resource, "delete") => {
                 let Some(node) = node else { return self.no_such_node(&action) };
                 let resource = action.resource.as_ref().map(|r| r.id.clone());
-                self.broadcast(Message::Forget { to: node, resource, tag: Some(tag) });
-                self.started(action.id, now + delay);
+                self.begin(node, &action, &tag, now + delay);
+                orders.messages.push(Message::Forget { to: node, resource, tag: Some(tag) });
             }
             (ActionKind::Resource, "cancel") => {
                 let (Some(node), Some(resource)) = (node, &action.resource) else {
                     return self.no_such_node(&action);
                 };
+                self.begin(node, &action, &tag, now + delay);
                 let meta = |name: &str| action.attribute(name).unwrap_or_default().to_owned();
-                self.broadcast(Message::Cancel {
+                orders.messages.push(Message::Cancel {
                     to: node,
                     resource: resource.id.clone(),
                     action: meta("CRM_meta_operation"),
                     interval_ms: meta("CRM_meta_interval").parse().unwrap_or(0),
                     tag,
                 });
-                self.started(action.id, now + delay);
             }
             (ActionKind::Resource, _) => {
                 let Some(node) = node else { return self.no_such_node(&action) };
                 let Some(operation) = operation(&action, tag) else {
                     return self.no_such_node(&action);
                 };
-                let timeout = Duration::from_millis(operation.timeout_ms);
-                let start_delay = Duration::from_millis(operation.start_delay_ms);
-                self.started(action.id, now + timeout + start_delay + delay);
+                let timeout_ms = operation.timeout_ms.saturating_add(operation.start_delay_ms);
+                let timeout = Duration::from_millis(timeout_ms);
+                self.begin(node, &action, &operation.tag, now + timeout + delay);
                 let on_node = action.on_node.clone().unwrap_or_default();
-                self.broadcast(Message::Execute { to: node, operation, node: on_node });
+                if on_node == self.name(node) {
+                    let at_s = self.wall_s(now);
+                    orders.pending.entry(node).or_default().begin(&on_node, &operation, at_s);
+                }
+                let instance = action.resource.is_some_and(|r| r.long_id.is_some());
+                let order = Message::Execute { to: node, operation, node: on_node, instance };
+                orders.messages.push(order);
             }
             _ => {
                 let text = format!("nobody knows how to carry out {}", action.key);
                 self.log(Level::Error, text);
-                self.started(action.id, NEVER);
                 self.completed(action.id);
             }
         }
@@ -379,9 +407,13 @@ impl Controller {
         .to_string()
     }
 
-    fn started(&mut self, id: u32, deadline: Instant) {
-        if let Some(execution) = self.dc.as_mut().and_then(|dc| dc.execution.as_mut()) {
-            execution.started(id, deadline);
+    fn begin(&mut self, to: NodeId, action: &Action, tag: &str, deadline: Instant) {
+        let Some(dc) = &mut self.dc else { return };
+        if let (Some(what), Some(execution)) =
+            (Underway::of_action(action, tag.to_owned()), &mut dc.execution)
+        {
+            execution.started(action.id);
+            dc.flights.begin(to, what, deadline, action.id);
         }
     }
 
@@ -410,17 +442,17 @@ impl Controller {
     /// The transition in force wants a node fenced: joins a fence that is under way, or asks for
     /// one, though not sooner after a failure than the pause says.
     fn want_fence(&mut self, now: Instant, action: &Action) {
-        self.started(action.id, NEVER);
         let target = action.on_node.clone().unwrap_or_default();
         let verb = action.attribute("CRM_meta_stonith_action").unwrap_or("reboot").to_owned();
+        let life = self.life(&target);
         let dc = self.dc.as_mut().expect("only the DC carries out a transition");
+        dc.execution.iter_mut().for_each(|execution| execution.started(action.id));
         let not_before = dc.failures.get(&target).map_or(now, |(_, at)| *at);
-        let fence = dc.fences.entry(target).or_insert(Fence {
-            ticket: None,
-            action: verb,
-            action_id: None,
-            not_before,
-        });
+        let new = Fence { ticket: None, action: verb, life, action_id: None, not_before };
+        let fence = dc.fences.entry(target).or_insert_with(|| new.clone());
+        if fence.life != life {
+            *fence = new; // the one that is under way is for an earlier life
+        }
         fence.action_id = Some(action.id);
     }
 
@@ -441,6 +473,7 @@ impl Controller {
                 ticket: dc.tickets,
                 target: target.clone(),
                 action: fence.action.clone(),
+                life: fence.life,
                 timeout_ms,
             });
         }
@@ -448,38 +481,38 @@ impl Controller {
 
     /// A fencing operation has ended, whoever asked for it.
     pub(crate) fn fenced(&mut self, now: Instant, fenced: Fenced) {
-        let Fenced { tickets, target, action, error, client, begun } = fenced;
-        let local = self.name(self.setup.local).to_owned();
-        // The power may be back, and the node a member again, before everybody knows that it was
-        // cut: then this is about an earlier life of the node.
-        let since = self.node_id(&target).filter(|id| self.view.members.contains(id));
-        let since = since.and_then(|id| self.heard_at.get(&id).copied());
-        let reborn = since.is_some_and(|at| begun.is_none_or(|begun| at > begun));
-        let news = begun.is_some() || !self.history.0.is_empty();
-        if error.is_none()
-            && target == local
-            && action != "on"
-            && news
-            && !(reborn && begun.is_some())
-        {
+        let Fenced { tickets, target, action, error, client, life } = fenced;
+        let own = target == self.name(self.setup.local) && life == Some(self.setup.life);
+        if error.is_none() && own && action != "on" {
             let reason = format!("this node was fenced on behalf of {client}, yet it still runs");
             self.effects.push_back(Effect::Fatal(reason));
             return;
         }
+        // The power may be back, and the node a member again, before everybody knows that it was
+        // cut: then this is about an earlier life of the node.
+        let member = self.node_id(&target).is_some_and(|id| self.view.members.contains(&id));
+        let reborn = member && (life.is_none() || self.life(&target) != life);
         if self.dc.is_none() {
             return;
         }
         if error.is_none() && !reborn {
             self.write_fenced(now, &target, &action);
         }
+        let id = self.node_id(&target).filter(|_| error.is_none() && !reborn && action != "on");
         let Some(dc) = &mut self.dc else { return };
+        // What was under way there has ended with the node.
+        if id.is_some_and(|id| !dc.flights.lost(&[id]).is_empty()) {
+            dc.want("a node was fenced");
+        }
         let asked = dc.fences.get(&target).and_then(|f| f.ticket);
         let answers = asked.is_some_and(|ticket| tickets.contains(&ticket));
         match error {
             None => {
                 dc.failures.remove(&target);
                 // Anybody's success counts for what this transition waits for.
-                if let Some(fence) = dc.fences.remove(&target)
+                let counts = |fence: &Fence| !reborn || fence.life == life;
+                if dc.fences.get(&target).is_some_and(counts)
+                    && let Some(fence) = dc.fences.remove(&target)
                     && let (Some(id), Some(execution)) = (fence.action_id, &mut dc.execution)
                 {
                     execution.complete(id);
@@ -540,17 +573,17 @@ impl Controller {
             self.log(Level::Warning, text);
         }
         let Some(dc) = &mut self.dc else { return };
-        dc.foreign.remove(&operation.tag);
-        let current = current_action(dc, &operation.tag);
-        let mut expected = good;
-        if let (Some(id), Some(execution)) = (current, &mut dc.execution) {
-            if good || ignores_failure(execution, id) {
-                expected |= execution.complete(id);
-            } else {
-                execution.fail(id, &format!("{what} failed"));
-            }
+        let flight = dc.flights.end(&operation.tag);
+        // `on-fail="ignore"` lets what waits for the action go on.
+        let ignores = |(n, v): &(String, String)| n == "CRM_meta_on_fail" && v == "ignore";
+        let good = good || (flight.is_some() && operation.params.iter().any(ignores));
+        match (flight.map(|f| f.action), &mut dc.execution) {
+            (Some(Some(id)), Some(execution)) if good => execution.complete(id),
+            (Some(Some(id)), Some(execution)) => execution.fail(id, &format!("{what} failed")),
+            (Some(_), _) => dc.want(&format!("{what} has ended")),
+            (None, _) => {}
         }
-        if !expected {
+        if !good {
             dc.want(&format!("{what} did not go as expected"));
             self.count_failure(now, &report);
         }
@@ -586,33 +619,31 @@ impl Controller {
     /// A node has done what it was told, where there is no result to it.
     pub(crate) fn complied(&mut self, tag: &str) {
         let Some(dc) = &mut self.dc else { return };
-        dc.foreign.remove(tag);
-        if let (Some(id), Some(execution)) = (current_action(dc, tag), &mut dc.execution) {
-            execution.complete(id);
+        match (dc.flights.end(tag).map(|f| f.action), &mut dc.execution) {
+            (Some(Some(id)), Some(execution)) => execution.complete(id),
+            (Some(_), _) => dc.want("a node has done what it was told before this plan"),
+            (None, _) => {}
         }
     }
 
     /// A node has not carried out what it was told, because the membership changed in between.
     pub(crate) fn refused(&mut self, tag: &str) {
         let Some(dc) = &mut self.dc else { return };
-        if let (Some(id), Some(execution)) = (current_action(dc, tag), &mut dc.execution) {
-            execution.fail(id, "the membership changed");
+        if dc.flights.end(tag).is_some() {
             dc.want("the membership changed");
         }
     }
 
-    /// Ends the transition once nothing of it is under way. Fences go on without it.
+    /// Ends the transition once nothing of it is under way, or it is given up: what it has begun,
+    /// fences among it, goes on without it.
     fn finish(&mut self, now: Instant) {
         let recheck = Duration::from_millis(self.options.recheck_ms);
         let wall_s = self.wall_s(now);
         let Some(dc) = &mut self.dc else { return };
         let Some(execution) = &mut dc.execution else { return };
         if execution.aborted.is_some() {
-            for fence in dc.fences.values_mut() {
-                if let Some(id) = fence.action_id.take() {
-                    execution.forget(id);
-                }
-            }
+            dc.flights.release();
+            dc.fences.values_mut().for_each(|fence| fence.action_id = None);
             dc.fences.retain(|_, fence| fence.ticket.is_some());
         }
         if !execution.is_over() {
@@ -639,25 +670,23 @@ impl Controller {
     fn ask_for_plan(&mut self) {
         let told = self.view.members.iter().all(|member| self.told.contains(member));
         let Some(dc) = &mut self.dc else { return };
-        let ready = told
-            && dc.execution.is_none()
-            && !dc.planning
-            && dc.wait_until.is_none()
-            && dc.foreign.is_empty();
+        let ready = told && dc.execution.is_none() && !dc.planning && dc.wait_until.is_none();
         if !ready {
             return;
         }
         let Some(reason) = dc.wanted.take() else { return };
-        dc.plan += 1;
+        self.plans += 1;
         dc.planning = true;
         dc.outdated = false;
-        let plan = dc.plan;
+        let plan = self.plans;
         self.effects.push_back(Effect::Log(Level::Info, format!("plan {plan}: {reason}")));
         self.effects.push_back(Effect::Schedule { plan });
     }
 
     pub(crate) fn planned(&mut self, _now: Instant, plan: u32, result: Result<Transition, String>) {
-        let Some(dc) = self.dc.as_mut().filter(|dc| dc.plan == plan) else { return };
+        let Some(dc) = self.dc.as_mut().filter(|dc| dc.planning && self.plans == plan) else {
+            return;
+        };
         dc.planning = false;
         if dc.outdated || !dc.joined {
             dc.wanted.get_or_insert_with(|| "the cluster changed during planning".to_owned());
@@ -667,7 +696,11 @@ impl Controller {
             Ok(transition) => {
                 dc.failed_start_offset.clone_from(&transition.failed_start_offset);
                 dc.failed_stop_offset.clone_from(&transition.failed_stop_offset);
-                dc.execution = Some(Execution::new(transition));
+                let mut execution = Execution::new(transition);
+                for id in dc.flights.adopt(&execution.transition) {
+                    execution.adopt(id);
+                }
+                dc.execution = Some(execution);
             }
             Err(error) => {
                 self.log(Level::Error, format!("no plan could be made: {error}"));
@@ -676,41 +709,6 @@ impl Controller {
     }
 }
 
-fn is_own(dc: &Dc, tag: &str) -> bool {
-    Tag::parse(tag).is_some_and(|tag| tag.uuid == dc.uuid) && current_action(dc, tag).is_some()
-}
-
-/// The action of the transition in force that a tag names.
-fn current_action(dc: &Dc, tag: &str) -> Option<u32> {
-    let tag = Tag::parse(tag)?;
-    let execution = dc.execution.as_ref()?;
-    (tag.uuid == dc.uuid && tag.transition == execution.transition.id).then_some(tag.action)
-}
-
 fn is_probe(operation: &Operation) -> bool {
     operation.action == "monitor" && operation.interval_ms == 0
-}
-
-/// `on-fail="ignore"` lets what waits for the action go on.
-fn ignores_failure(execution: &Execution, id: u32) -> bool {
-    execution.action(id).and_then(|a| a.attribute("CRM_meta_on_fail")) == Some("ignore")
-}
-
-fn operation(action: &Action, tag: String) -> Option<Operation> {
-    let resource = action.resource.as_ref()?;
-    let number = |name: &str| action.attribute(name).and_then(|v| v.parse::<u64>().ok());
-    Some(Operation {
-        resource: resource.id.clone(),
-        action: action.operation.clone(),
-        interval_ms: number("CRM_meta_interval").unwrap_or(0),
-        timeout_ms: number("CRM_meta_timeout").unwrap_or(20_000),
-        start_delay_ms: number("CRM_meta_start_delay").unwrap_or(0),
-        agent: Agent {
-            class: resource.class.clone(),
-            provider: resource.provider.clone(),
-            name: resource.agent.clone(),
-        },
-        params: action.attributes.iter().chain(&action.params).cloned().collect(),
-        tag,
-    })
 }

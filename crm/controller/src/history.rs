@@ -8,7 +8,14 @@ use cib_xml::{Doc, Style};
 use crm_executor::{Agent, Operation, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::{FEATURE_SET, WireReport};
+use crate::{CibWrite, FEATURE_SET, WireReport};
+
+/// `op-status` and `rc-code` of what has no result yet.
+const PENDING: &str = "-1";
+const UNKNOWN: &str = "193";
+
+/// Attributes of an entry with their values.
+type Attributes = Vec<(String, String)>;
 
 /// Everything that a node has done, by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,38 +31,78 @@ pub struct ResourceHistory {
 }
 
 impl History {
-    /// Takes a result in; returns the `<node_state>` fragment that tells it, if it is worth telling.
-    pub fn record(&mut self, node_id: &str, report: &WireReport) -> Option<String> {
+    /// Notes that an operation is about to begin; says whether it is one that is kept.
+    pub(crate) fn begin(&mut self, node: &str, operation: &Operation, at_s: u64) -> bool {
+        if !is_kept(operation) {
+            return false;
+        }
+        let id = pending_id(operation);
+        let attributes = pending(&id, node, operation, at_s);
+        let entry = self.of(operation);
+        entry.operations.insert(id, attributes);
+        true
+    }
+
+    fn of(&mut self, operation: &Operation) -> &mut ResourceHistory {
+        let new =
+            || ResourceHistory { agent: operation.agent.clone(), operations: BTreeMap::new() };
+        let entry = self.0.entry(operation.resource.clone()).or_insert_with(new);
+        entry.agent.clone_from(&operation.agent);
+        entry
+    }
+
+    /// Takes a result in; returns how the CIB is told, if it is worth telling.
+    pub(crate) fn record(&mut self, node_id: &str, report: &WireReport) -> Vec<CibWrite> {
         let operation = &report.operation;
-        if matches!(operation.action.as_str(), "notify" | "meta-data" | "validate-all") {
+        if !is_kept(operation) {
+            return Vec::new();
+        }
+        let entry = self.of(operation);
+        let pending = pending_id(operation);
+        let begun =
+            |op: &mut Attributes| is_pending(op) && has(op, "transition-key", &operation.tag);
+        let mut ended = entry.operations.get_mut(&pending).is_some_and(begun);
+        if ended {
+            entry.operations.remove(&pending);
+        }
+        let mut writes = Vec::new();
+        // A cancelled operation says nothing about the resource.
+        if report.outcome.status != Status::Cancelled {
+            // A stop makes the recurring results of before meaningless.
+            if operation.action == "stop" && succeeded(report) {
+                let prefix = format!("{}_monitor_", operation.resource);
+                entry.operations.retain(|id, _| !id.starts_with(&prefix));
+            }
+            let mut ids = vec![operation_id(operation)];
+            if failed(report) {
+                ids.push(format!("{}_last_failure_0", operation.resource));
+            }
+            ended &= !ids.contains(&pending);
+            let mut told =
+                ResourceHistory { agent: entry.agent.clone(), operations: BTreeMap::new() };
+            for id in ids {
+                let attributes = attributes(&id, report);
+                entry.operations.insert(id.clone(), attributes.clone());
+                told.operations.insert(id, attributes);
+            }
+            let told = History(BTreeMap::from([(operation.resource.clone(), told)]));
+            writes.push(CibWrite::Status(told.to_xml(node_id, &report.node)));
+        }
+        if ended {
+            writes.push(CibWrite::Delete(in_cib(node_id, &operation.resource, &pending)));
+        }
+        writes
+    }
+
+    /// Forgets a resource, except what is under way; returns that.
+    pub(crate) fn forget(&mut self, resource: &str) -> Option<History> {
+        let mut entry = self.0.remove(resource)?;
+        entry.operations.retain(|_, op| is_pending(op));
+        if entry.operations.is_empty() {
             return None;
         }
-        // It says nothing about the resource.
-        if report.outcome.status == Status::Cancelled {
-            return None;
-        }
-        let entry = self.0.entry(operation.resource.clone()).or_insert_with(|| ResourceHistory {
-            agent: operation.agent.clone(),
-            operations: BTreeMap::new(),
-        });
-        entry.agent = operation.agent.clone();
-        // A stop or a fresh start makes the recurring results of before meaningless.
-        if matches!(operation.action.as_str(), "stop" | "demote" | "promote") && succeeded(report) {
-            let prefix = format!("{}_monitor_", operation.resource);
-            entry.operations.retain(|id, _| !id.starts_with(&prefix) || operation.action != "stop");
-        }
-        let mut ids = vec![operation_id(operation)];
-        if failed(report) {
-            ids.push(format!("{}_last_failure_0", operation.resource));
-        }
-        let mut told = ResourceHistory { agent: entry.agent.clone(), operations: BTreeMap::new() };
-        for id in ids {
-            let attributes = attributes(&id, report);
-            entry.operations.insert(id.clone(), attributes.clone());
-            told.operations.insert(id, attributes);
-        }
-        let told = History(BTreeMap::from([(operation.resource.clone(), told)]));
-        Some(told.to_xml(node_id, &report.node))
+        self.0.insert(resource.to_owned(), entry.clone());
+        Some(History(BTreeMap::from([(resource.to_owned(), entry)])))
     }
 
     /// Forgets a recurring operation; returns an expression that finds it in the CIB.
@@ -64,10 +111,7 @@ impl History {
         if let Some(resource) = self.0.get_mut(&operation.resource) {
             resource.operations.remove(&id);
         }
-        format!(
-            "/cib/status/node_state[@id='{node_id}']//lrm_resource[@id='{}']/lrm_rsc_op[@id='{id}']",
-            operation.resource
-        )
+        in_cib(node_id, &operation.resource, &id)
     }
 
     /// The `<node_state>` fragment with all of the history in it.
@@ -122,35 +166,85 @@ fn operation_id(operation: &Operation) -> String {
     }
 }
 
-fn attributes(id: &str, report: &WireReport) -> Vec<(String, String)> {
-    let WireReport { node, operation, call, outcome, started_s, ran_ms, queued_ms } = report;
-    let Operation { resource, action, interval_ms, tag, .. } = operation;
-    let status = outcome.status.number();
-    let mut out: Vec<(String, String)> = Vec::with_capacity(20);
+/// Where an operation is told of while it is under way: beside the last one that changed the
+/// resource, from which its state before is known until it has become another.
+fn pending_id(operation: &Operation) -> String {
+    let Operation { resource, action, interval_ms, .. } = operation;
+    match action.as_str() {
+        "monitor" => operation_id(operation),
+        _ => format!("{resource}_{action}_{interval_ms}"),
+    }
+}
+
+fn is_kept(operation: &Operation) -> bool {
+    !matches!(operation.action.as_str(), "notify" | "meta-data" | "validate-all")
+}
+
+fn has(op: &Attributes, name: &str, value: &str) -> bool {
+    op.iter().any(|(n, v)| n == name && v == value)
+}
+
+fn is_pending(op: &Attributes) -> bool {
+    has(op, "op-status", PENDING)
+}
+
+fn in_cib(node_id: &str, resource: &str, id: &str) -> String {
+    format!(
+        "/cib/status/node_state[@id='{node_id}']/lrm/lrm_resources/lrm_resource[@id='{resource}']\
+         /lrm_rsc_op[@id='{id}']"
+    )
+}
+
+/// What is known of an operation before it has a result.
+fn head(id: &str, node: &str, operation: &Operation) -> Attributes {
+    let Operation { resource, action, interval_ms, tag, params, .. } = operation;
+    let mut out: Attributes = Vec::with_capacity(20);
+    let mut put = |name: &str, value: &str| out.push((name.to_owned(), value.to_owned()));
+    put("id", id);
+    put("operation_key", &format!("{resource}_{action}_{interval_ms}"));
+    put("operation", action);
+    put("crm-debug-origin", "controller");
+    put("crm_feature_set", FEATURE_SET);
+    put("transition-key", tag);
+    put("on_node", node);
+    put("interval", &interval_ms.to_string());
+    for name in ["migrate_source", "migrate_target"] {
+        let meta = format!("CRM_meta_{name}");
+        if let Some((_, value)) = params.iter().find(|p| p.0 == meta) {
+            put(name, value);
+        }
+    }
+    put("op-digest", &operation_digest(params, *interval_ms));
+    out
+}
+
+fn pending(id: &str, node: &str, operation: &Operation, at_s: u64) -> Attributes {
+    let mut out = head(id, node, operation);
     let mut put = |name: &str, value: String| out.push((name.to_owned(), value));
-    put("id", id.to_owned());
-    put("operation_key", format!("{resource}_{action}_{interval_ms}"));
-    put("operation", action.clone());
-    put("crm-debug-origin", "controller".to_owned());
-    put("crm_feature_set", FEATURE_SET.to_owned());
-    put("transition-key", tag.clone());
-    put("transition-magic", format!("{status}:{};{tag}", outcome.code));
+    put("transition-magic", format!("{PENDING}:{UNKNOWN};{}", operation.tag));
+    put("exit-reason", String::new());
+    put("call-id", "-1".to_owned());
+    put("rc-code", UNKNOWN.to_owned());
+    put("op-status", PENDING.to_owned());
+    put("last-rc-change", at_s.to_string());
+    put("exec-time", "0".to_owned());
+    put("queue-time", "0".to_owned());
+    out
+}
+
+fn attributes(id: &str, report: &WireReport) -> Attributes {
+    let WireReport { node, operation, call, outcome, started_s, ran_ms, queued_ms } = report;
+    let status = outcome.status.number();
+    let mut out = head(id, node, operation);
+    let mut put = |name: &str, value: String| out.push((name.to_owned(), value));
+    put("transition-magic", format!("{status}:{};{}", outcome.code, operation.tag));
     put("exit-reason", outcome.reason.clone());
-    put("on_node", node.clone());
     put("call-id", call.to_string());
     put("rc-code", outcome.code.to_string());
     put("op-status", status.to_string());
-    put("interval", interval_ms.to_string());
     put("last-rc-change", started_s.to_string());
     put("exec-time", ran_ms.to_string());
     put("queue-time", queued_ms.to_string());
-    for name in ["migrate_source", "migrate_target"] {
-        let meta = format!("CRM_meta_{name}");
-        if let Some((_, value)) = operation.params.iter().find(|p| p.0 == meta) {
-            put(name, value.clone());
-        }
-    }
-    put("op-digest", operation_digest(&operation.params, *interval_ms));
     out
 }
 

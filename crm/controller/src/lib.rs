@@ -7,16 +7,20 @@
 //! computed, and hands its actions to the members' executors.
 //!
 //! Invariants:
-//! - the DC asks for a plan only when nothing that changes resources is in flight, its own earlier
-//!   writes are part of the CIB, and all members of the view have been heard;
-//! - an action is carried out only after all of its inputs have completed as expected;
+//! - the DC asks for a plan only when its own earlier writes are part of the CIB, the transition of
+//!   before starts nothing any more, and all members of the view have been heard;
+//! - an action is carried out only after all of its inputs have completed as expected, and after
+//!   every operation of the same resource that an earlier transition has left under way;
+//! - an operation that changes a resource is in the CIB's history as pending before it begins;
 //! - a node counts as fenced only when the fencer says so;
 //! - a result that was not asked for, or not as asked for, always leads to a new plan.
 
 mod dc;
+mod flights;
 mod history;
 mod machine;
 mod transition;
+mod underway;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use history::{History, ResourceHistory, operation_digest};
 pub use machine::Controller;
+pub use underway::Underway;
 
 /// The feature set that this implementation has, in the field's numbering
 /// (`crm_feature_set` of Pacemaker 3.0).
@@ -88,6 +93,8 @@ pub enum Message {
         operation: Operation,
         /// The node that the operation is for, where the executor's node only speaks for it.
         node: String,
+        /// Whether the resource is an instance of an anonymous clone.
+        instance: bool,
     },
     /// The DC ends a recurring operation.
     Cancel {
@@ -158,8 +165,8 @@ pub struct Hello {
     pub started: bool,
     /// Tells this daemon from an earlier one on the same node.
     pub life: u64,
-    /// Tags of operations that its executor has not finished.
-    pub busy: Vec<String>,
+    /// What its executor has not finished.
+    pub busy: Vec<Underway>,
 }
 
 /// [`Report`] in a form that travels.
@@ -194,8 +201,8 @@ pub struct Fenced {
     pub error: Option<String>,
     /// Who asked for it.
     pub client: String,
-    /// When this node learned that it was asked for; none if it was not there then.
-    pub begun: Option<Instant>,
+    /// Which life of the node it was asked for; none if whoever asked had not heard of any.
+    pub life: Option<u64>,
 }
 
 /// What in the CIB has changed, as far as it matters for the plan.
@@ -311,6 +318,8 @@ pub enum Effect {
         target: String,
         /// How.
         action: String,
+        /// Which life of it, if one has been heard of.
+        life: Option<u64>,
         /// Milliseconds that one agent run may take by default.
         timeout_ms: u64,
     },
@@ -357,6 +366,3 @@ impl Phase {
 
 /// A deadline that is never reached.
 const NEVER: Instant = Instant(u64::MAX);
-
-#[cfg(test)]
-mod tests {}

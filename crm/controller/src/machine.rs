@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crm_executor::Operation;
 use membership_base::{Instant, NodeId, View};
 
 use crate::dc::Dc;
 use crate::history::History;
 use crate::{
-    CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Setup, WireReport,
+    CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Setup, Underway,
+    WireReport,
 };
 
 /// The controller of one node; see the crate's page.
@@ -29,17 +31,15 @@ pub struct Controller {
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
     pub(crate) dc: Option<Box<Dc>>,
     pub(crate) history: History,
-    /// Tags of operations that the local executor has not finished.
-    busy: BTreeSet<String>,
-    /// For which node a local operation is, by tag, where it is not for this one.
-    on_behalf: BTreeMap<String, String>,
+    /// What the local executor has not finished, by tag.
+    busy: BTreeMap<String, Underway>,
+    /// Counts the plans that this controller has asked for, as DC or as DC again.
+    pub(crate) plans: u32,
     leaving: Option<Instant>,
     /// The cluster is past waiting for its nodes at its start.
     pub(crate) started: bool,
     /// By which life each node was last heard.
     lives: BTreeMap<NodeId, u64>,
-    /// When that life was first heard.
-    pub(crate) heard_at: BTreeMap<NodeId, Instant>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -58,12 +58,11 @@ impl Controller {
             dc_node: None,
             dc: None,
             history: History::default(),
-            busy: BTreeSet::new(),
-            on_behalf: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            plans: 0,
             leaving: None,
             started: false,
             lives: BTreeMap::new(),
-            heard_at: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -75,6 +74,7 @@ impl Controller {
             Input::Delivered { sender, message } => self.delivered(now, sender, message),
             Input::Synced { known } => {
                 self.synced = Some(known);
+                self.greet();
                 self.try_elect(now);
             }
             Input::CibChanged(change) => self.cib_changed(change),
@@ -144,6 +144,11 @@ impl Controller {
         self.setup.nodes.iter().find(|(_, n)| *n == name).map(|(id, _)| *id)
     }
 
+    /// By which life a node was last heard.
+    pub fn life(&self, name: &str) -> Option<u64> {
+        self.node_id(name).and_then(|id| self.lives.get(&id).copied())
+    }
+
     pub(crate) fn wall_s(&self, now: Instant) -> u64 {
         (self.setup.wall_ms + now.as_millis()) / 1000
     }
@@ -181,13 +186,19 @@ impl Controller {
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
         }
+    }
+
+    /// Says hello once this node's CIB is that of all. What it has said in earlier views, and the
+    /// store says again in this one, is then before its greeting, and so before the election: it
+    /// cannot undo what the new DC writes.
+    fn greet(&mut self) {
         let hello = Hello {
             view: self.view.id,
             is_dc: self.dc.is_some(),
             was_quorate: self.was_quorate,
             started: self.started,
             life: self.setup.life,
-            busy: self.busy.iter().cloned().collect(),
+            busy: self.busy.values().cloned().collect(),
         };
         self.broadcast(Message::Hello(Box::new(hello)));
     }
@@ -201,25 +212,23 @@ impl Controller {
                     self.try_elect(now);
                 }
             }
-            Message::Execute { to, operation, node } => {
+            Message::Execute { to, operation, node, instance } => {
                 // What was said before a change of the membership and arrives after it is refused:
                 // this node's greeting, from which the DC learns what is under way, lacks it.
                 if to == local && self.dc_node != Some(sender) {
                     self.broadcast(Message::Refused { tag: operation.tag });
                 } else if to == local {
-                    self.busy.insert(operation.tag.clone());
-                    if node != self.name(local) {
-                        self.on_behalf.insert(operation.tag.clone(), node);
-                    }
-                    self.effects
-                        .push_back(Effect::Execute(crm_executor::Input::Execute(operation)));
+                    self.execute(now, operation, &node, instance);
                 }
             }
             Message::Cancel { to, resource, action, interval_ms, tag } => {
                 if to == local && self.dc_node != Some(sender) {
                     self.broadcast(Message::Refused { tag });
                 } else if to == local {
-                    self.busy.insert(tag.clone());
+                    let name = self.name(local);
+                    let cancel =
+                        Underway::cancel(tag.clone(), name, &resource, &action, interval_ms);
+                    self.busy.insert(tag.clone(), cancel);
                     let input = crm_executor::Input::Cancel { resource, action, interval_ms, tag };
                     self.effects.push_back(Effect::Execute(input));
                 }
@@ -254,10 +263,21 @@ impl Controller {
         }
     }
 
+    /// The DC has written to the CIB that the operation is pending before it said so.
+    fn execute(&mut self, now: Instant, operation: Operation, node: &str, instance: bool) {
+        let underway = Underway::of_operation(&operation, node, instance);
+        self.busy.insert(operation.tag.clone(), underway);
+        if node == self.name(self.setup.local) {
+            let at_s = self.wall_s(now);
+            self.history.begin(node, &operation, at_s);
+        }
+        self.effects.push_back(Effect::Execute(crm_executor::Input::Execute(operation)));
+    }
+
     /// What ends between a member's greeting and the election is not waited for afterwards.
     fn no_longer_busy(&mut self, sender: NodeId, tag: &str) {
         if let Some(hello) = self.hellos.get_mut(&sender) {
-            hello.busy.retain(|known| known != tag);
+            hello.busy.retain(|known| known.tag != tag);
         }
     }
 
@@ -298,10 +318,6 @@ impl Controller {
             .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
             .map(|(id, _)| *id)
             .collect();
-        self.heard_at.extend(restarted.iter().map(|id| (*id, now)));
-        for id in heard.keys() {
-            self.heard_at.entry(*id).or_insert(now);
-        }
         self.lives.extend(heard);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {
@@ -324,10 +340,8 @@ impl Controller {
     }
 
     fn report(&mut self, report: crm_executor::Report) {
-        let tag = report.operation.tag.clone();
-        self.busy.remove(&tag);
         let local = self.name(self.setup.local).to_owned();
-        let node = self.on_behalf.remove(&tag).unwrap_or(local);
+        let node = self.busy.remove(&report.operation.tag).map_or(local, |known| known.node);
         let wire = WireReport {
             node: node.clone(),
             started_s: self.wall_s(report.started),
@@ -338,8 +352,9 @@ impl Controller {
             outcome: report.outcome,
         };
         let node_id = self.setup.local.to_string();
-        if let Some(xml) = self.history.record(&node_id, &wire) {
-            self.effects.push_back(Effect::Cib(vec![CibWrite::Status(xml)]));
+        let writes = self.history.record(&node_id, &wire);
+        if !writes.is_empty() {
+            self.effects.push_back(Effect::Cib(writes));
         }
         self.broadcast(Message::Result { report: Box::new(wire) });
     }
@@ -353,10 +368,13 @@ impl Controller {
         };
         let mut writes = Vec::new();
         for name in names {
-            self.history.0.remove(&name);
             writes.push(CibWrite::Delete(format!(
                 "/cib/status/node_state[@id='{node_id}']/lrm/lrm_resources/lrm_resource[@id='{name}']"
             )));
+            if let Some(rest) = self.history.forget(&name) {
+                let xml = rest.to_xml(&node_id.to_string(), self.name(node_id));
+                writes.push(CibWrite::Status(xml));
+            }
             let input = crm_executor::Input::Forget { resource: name };
             self.effects.push_back(Effect::Execute(input));
         }

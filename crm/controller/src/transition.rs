@@ -1,17 +1,9 @@
-//! The execution of one transition graph: which actions may go, which are under way, when it is
+//! The execution of one transition graph: which actions may go, which it waits for, when it is
 //! over. It knows nothing of nodes or messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crm_graph::{Action, ActionKind, Transition};
-use membership_base::Instant;
-
-/// An action that is under way.
-#[derive(Clone, Debug)]
-pub(crate) struct Flight {
-    /// When it is taken to be lost.
-    pub(crate) deadline: Instant,
-}
 
 /// One transition while it is carried out.
 pub(crate) struct Execution {
@@ -19,8 +11,8 @@ pub(crate) struct Execution {
     /// Synapses that have not fired, by index.
     waiting: BTreeSet<usize>,
     completed: BTreeSet<u32>,
-    failed: BTreeSet<u32>,
-    flights: BTreeMap<u32, Flight>,
+    /// Actions under way.
+    flights: BTreeSet<u32>,
     /// Why a new plan is wanted; nothing is started any more once this is set.
     pub(crate) aborted: Option<String>,
 }
@@ -32,8 +24,7 @@ impl Execution {
             transition,
             waiting,
             completed: BTreeSet::new(),
-            failed: BTreeSet::new(),
-            flights: BTreeMap::new(),
+            flights: BTreeSet::new(),
             aborted: None,
         }
     }
@@ -45,13 +36,16 @@ impl Execution {
 
     /// Takes the next action that may go. Pseudo-actions complete as they are taken and are not
     /// returned. The caller has to call [`Execution::started`] or [`Execution::complete`].
-    pub(crate) fn next(&mut self) -> Option<Action> {
+    ///
+    /// What `held` says yes to does not go now. `others` is how much is under way that this
+    /// transition does not know of: the batch limit is for all.
+    pub(crate) fn next(&mut self, others: usize, held: impl Fn(&Action) -> bool) -> Option<Action> {
         loop {
             if self.aborted.is_some() {
                 return None;
             }
             let limit = usize::try_from(self.transition.batch_limit).unwrap_or(0);
-            if limit > 0 && self.flights.len() >= limit {
+            if limit > 0 && self.flights.len() + others >= limit {
                 return None;
             }
             let synapses = &self.transition.synapses;
@@ -59,6 +53,7 @@ impl Execution {
                 let synapse = &synapses[*ix];
                 synapse.inputs.iter().all(|i| self.completed.contains(i))
                     && self.within_migration_limit(&synapse.action)
+                    && !held(&synapse.action)
             });
             // The first of the highest priority.
             let ix = ready.max_by_key(|ix| (synapses[*ix].priority, std::cmp::Reverse(*ix)))?;
@@ -83,31 +78,33 @@ impl Execution {
         }
         let now = self
             .flights
-            .keys()
+            .iter()
             .filter_map(|id| self.action(*id))
             .filter(|a| migrates(a) && a.on_node == action.on_node);
         now.count() < limit
     }
 
-    pub(crate) fn started(&mut self, id: u32, deadline: Instant) {
-        self.flights.insert(id, Flight { deadline });
+    /// The action is under way.
+    pub(crate) fn started(&mut self, id: u32) {
+        self.flights.insert(id);
     }
 
-    /// The action is done as it was wanted; says whether it was known to be under way.
-    pub(crate) fn complete(&mut self, id: u32) -> bool {
+    /// The action turned out to be under way already, whatever it should have waited for.
+    pub(crate) fn adopt(&mut self, id: u32) {
+        let synapses = &self.transition.synapses;
+        self.waiting.retain(|ix| synapses[*ix].action.id != id);
+        self.flights.insert(id);
+    }
+
+    /// The action is done as it was wanted.
+    pub(crate) fn complete(&mut self, id: u32) {
         self.completed.insert(id);
-        self.flights.remove(&id).is_some()
+        self.flights.remove(&id);
     }
 
     /// The action did not do what was wanted: nothing that waits for it will go.
-    pub(crate) fn fail(&mut self, id: u32, reason: &str) -> bool {
-        self.failed.insert(id);
+    pub(crate) fn fail(&mut self, id: u32, reason: &str) {
         self.abort(reason);
-        self.flights.remove(&id).is_some()
-    }
-
-    /// The action goes on, but this transition no longer waits for it.
-    pub(crate) fn forget(&mut self, id: u32) {
         self.flights.remove(&id);
     }
 
@@ -116,14 +113,9 @@ impl Execution {
         self.aborted.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Actions under way.
-    pub(crate) fn flights(&self) -> impl Iterator<Item = (u32, &Flight)> {
-        self.flights.iter().map(|(id, flight)| (*id, flight))
-    }
-
-    /// Nothing is under way and nothing more can go.
+    /// Nothing of it is under way, or it was given up.
     pub(crate) fn is_over(&self) -> bool {
-        self.flights.is_empty()
+        self.flights.is_empty() || self.aborted.is_some()
     }
 
     /// How many actions never went.
@@ -164,8 +156,8 @@ mod tests {
 
     fn take(execution: &mut Execution) -> Vec<u32> {
         let mut out = Vec::new();
-        while let Some(action) = execution.next() {
-            execution.started(action.id, Instant(1));
+        while let Some(action) = execution.next(0, |_| false) {
+            execution.started(action.id);
             out.push(action.id);
         }
         out
@@ -208,11 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_does_not_go_and_an_adopted_action_is_not_taken_again() {
+        use ActionKind::Resource;
+        let all =
+            (1..=3).map(|id| synapse(id, Resource, 0, &[])).chain([synapse(4, Resource, 0, &[1])]);
+        let mut execution = execution(0, all.collect());
+        execution.adopt(1);
+        let taken = execution.next(0, |action| action.id == 2).map(|action| action.id);
+        assert_eq!(taken, Some(3));
+        execution.complete(1);
+        assert_eq!(take(&mut execution), [2, 4]);
+    }
+
+    #[test]
     fn the_batch_limit_holds() {
         let all = (1..=5).map(|id| synapse(id, ActionKind::Resource, 0, &[])).collect();
         let mut execution = execution(2, all);
         assert_eq!(take(&mut execution), [1, 2]);
         execution.complete(1);
+        assert!(execution.next(1, |_| false).is_none(), "something else is under way");
         assert_eq!(take(&mut execution), [3]);
     }
 }

@@ -7,7 +7,7 @@
 //! Invariants:
 //! - an operation succeeds only on an agent's exit code 0 for the action itself (or on a person's
 //!   confirmation), never on a time-out, a missing agent or a lost peer;
-//! - two requests for the same target that overlap share one operation;
+//! - two requests for the same life of a target that overlap share one operation;
 //! - every request ends in exactly one [`Record`] that is not pending.
 
 mod device;
@@ -54,6 +54,8 @@ pub struct Record {
     pub target: String,
     /// `reboot`, `off` or `on`.
     pub action: String,
+    /// Which life of the node's daemon it was asked for; none if it had not been heard of.
+    pub life: Option<u64>,
     /// Who asked for it: a daemon's or tool's name.
     pub client: String,
     /// How it stands.
@@ -62,8 +64,8 @@ pub struct Record {
     pub device: Option<String>,
     /// The node whose agent run decided.
     pub executor: Option<String>,
-    /// When it ended (or began, while pending).
-    pub at: Instant,
+    /// When it ended (or began, while pending), by its owner's clock, in seconds since the epoch.
+    pub at_s: u64,
 }
 
 /// What fencers say to each other.
@@ -77,6 +79,8 @@ pub enum Message {
         target: String,
         /// How.
         action: String,
+        /// Which life of the node's daemon is meant, if it has been heard of.
+        life: Option<u64>,
         /// Who asks.
         client: String,
         /// Milliseconds that one agent run may take, where the device does not say otherwise.
@@ -112,10 +116,21 @@ pub enum Message {
     End(Record),
     /// A person vouches that the node is down.
     Confirm {
+        /// Number of the entry that tells it.
+        id: OperationId,
         /// Which node.
         target: String,
         /// Who says so.
         client: String,
+        /// When, seconds since the epoch.
+        at_s: u64,
+    },
+    /// What has ended, for members that have just come.
+    History(Vec<Record>),
+    /// What has ended is to be forgotten.
+    Forget {
+        /// For which node; for all if `None`.
+        target: Option<String>,
     },
 }
 
@@ -140,6 +155,8 @@ pub enum Input {
         target: String,
         /// `reboot`, `off` or `on`.
         action: String,
+        /// Which life of the node's daemon is meant, if it has been heard of.
+        life: Option<u64>,
         /// Who asks.
         client: String,
         /// Milliseconds that one agent run may take, where the device does not say otherwise.
@@ -151,6 +168,11 @@ pub enum Input {
         target: String,
         /// Who says so.
         client: String,
+    },
+    /// What has ended is to be forgotten by all.
+    Forget {
+        /// For which node; for all if `None`.
+        target: Option<String>,
     },
     /// An agent's run has ended.
     Finished {
@@ -183,8 +205,6 @@ pub enum Effect {
         tickets: Vec<u64>,
         /// What came of it.
         record: Record,
-        /// When this node learned that it was asked for; none if it was not there then.
-        begun: Option<Instant>,
     },
 }
 
@@ -195,6 +215,7 @@ const HISTORY_MAX: usize = 500;
 pub struct Fencer {
     local: String,
     life: u64,
+    wall_ms: u64,
     rng: Rng,
     config: Configuration,
     members: BTreeSet<String>,
@@ -224,11 +245,12 @@ enum RunFor {
 
 impl Fencer {
     /// A fencer without devices on the node called `local`; `life` tells its requests from those
-    /// of an earlier daemon there.
-    pub fn new(local: &str, life: u64) -> Fencer {
+    /// of an earlier daemon there. The clock's origin is `wall_ms` milliseconds after the epoch.
+    pub fn new(local: &str, life: u64, wall_ms: u64) -> Fencer {
         Fencer {
             local: local.to_owned(),
             life,
+            wall_ms,
             rng: Rng::new(life),
             config: Configuration::default(),
             members: BTreeSet::new(),
@@ -253,14 +275,20 @@ impl Fencer {
             }
             Input::View(names) => self.view(now, names),
             Input::Delivered(_, message) => self.delivered(now, message),
-            Input::Request { ticket, target, action, client, timeout_ms } => {
+            Input::Request { ticket, target, action, life, client, timeout_ms } => {
                 let id = self.new_id(&target);
                 self.tickets.push((ticket, id.clone()));
-                let message = Message::Begin { id, target, action, client, timeout_ms };
+                let message = Message::Begin { id, target, action, life, client, timeout_ms };
                 self.effects.push_back(Effect::Broadcast(message));
             }
             Input::Confirm { target, client } => {
-                self.effects.push_back(Effect::Broadcast(Message::Confirm { target, client }));
+                let id = OperationId { owner: String::new(), ..self.new_id(&target) };
+                let at_s = self.wall_s(now);
+                let message = Message::Confirm { id, target, client, at_s };
+                self.effects.push_back(Effect::Broadcast(message));
+            }
+            Input::Forget { target } => {
+                self.effects.push_back(Effect::Broadcast(Message::Forget { target }));
             }
             Input::Finished { run, result } => self.finished(now, run, result),
         }
@@ -292,9 +320,8 @@ impl Fencer {
         &self.config
     }
 
-    /// Forgets what ended, for one node or for all.
-    pub fn clear_history(&mut self, target: Option<&str>) {
-        self.history.retain(|r| target.is_some_and(|t| t != r.target));
+    fn wall_s(&self, now: Instant) -> u64 {
+        (self.wall_ms + now.as_millis()) / 1000
     }
 
     fn new_id(&mut self, target: &str) -> OperationId {
@@ -314,7 +341,14 @@ impl Fencer {
     }
 
     fn view(&mut self, now: Instant, names: Vec<String>) {
-        self.members = names.into_iter().collect();
+        let before = std::mem::replace(&mut self.members, names.into_iter().collect());
+        // One of those who have been together tells those who have come.
+        let teller = before.intersection(&self.members).next();
+        let alone = self.members.is_subset(&before);
+        if teller == Some(&self.local) && !alone && !self.history.is_empty() {
+            let all = self.history.iter().cloned().collect();
+            self.effects.push_back(Effect::Broadcast(Message::History(all)));
+        }
         let orphaned: Vec<Record> = self
             .pending
             .values()
@@ -324,7 +358,7 @@ impl Fencer {
         for mut record in orphaned {
             let owner = &record.id.owner;
             record.state = State::Failed(format!("node {owner}, which directed it, was lost"));
-            record.at = now;
+            record.at_s = self.wall_s(now);
             self.end(record);
         }
         for operation in self.owned.values_mut() {
@@ -334,8 +368,13 @@ impl Fencer {
 
     fn delivered(&mut self, now: Instant, message: Message) {
         match message {
-            Message::Begin { id, target, action, client, timeout_ms } => {
-                self.begin(now, id, target, action, client, timeout_ms);
+            Message::Begin { id, target, action, life, client, timeout_ms } => {
+                let state = State::Pending;
+                let (device, executor) = (None, None);
+                let at_s = self.wall_s(now);
+                let record =
+                    Record { id, target, action, life, client, state, device, executor, at_s };
+                self.begin(now, record, timeout_ms);
             }
             Message::Run { id, attempt, executor, device, action, target, timeout_ms } => {
                 if executor == self.local {
@@ -347,38 +386,46 @@ impl Fencer {
                     operation.ran(now, attempt, error);
                 }
             }
-            Message::End(record) => self.end(Record { at: now, ..record }),
-            Message::Confirm { target, client } => self.confirmed(now, target, client),
+            Message::End(record) => self.end(record),
+            Message::Confirm { id, target, client, at_s } => {
+                self.confirmed(id, target, client, at_s);
+            }
+            Message::History(records) => self.learn(records),
+            Message::Forget { target } => {
+                self.history.retain(|r| target.as_ref().is_some_and(|t| *t != r.target));
+            }
         }
     }
 
-    fn begin(
-        &mut self,
-        now: Instant,
-        id: OperationId,
-        target: String,
-        action: String,
-        client: String,
-        timeout_ms: u64,
-    ) {
-        let twin = self.pending.values().find(|r| r.target == target && r.action == action);
+    /// Takes in what ended before this node came. That it was to be down itself is no history.
+    fn learn(&mut self, records: Vec<Record>) {
+        let known: BTreeSet<OperationId> = self.history.iter().map(|r| r.id.clone()).collect();
+        for record in records.into_iter().filter(|r| !known.contains(&r.id)) {
+            if record.target == self.local && record.life == Some(self.life) {
+                let (tickets, record) = (Vec::new(), record.clone());
+                self.effects.push_back(Effect::Ended { tickets, record });
+            }
+            self.history.push_back(record);
+        }
+        self.history.make_contiguous().sort_by(|a, b| (a.at_s, &a.id).cmp(&(b.at_s, &b.id)));
+        let excess = self.history.len().saturating_sub(HISTORY_MAX);
+        self.history.drain(..excess);
+    }
+
+    fn begin(&mut self, now: Instant, record: Record, timeout_ms: u64) {
+        let is_twin = |r: &&Record| {
+            (&r.target, &r.action, r.life) == (&record.target, &record.action, record.life)
+        };
+        let twin = self.pending.values().find(is_twin);
         if let Some(twin) = twin {
             // The ticket moves to the operation that is under way; there is nothing to start.
-            for ticket in self.tickets.iter_mut().filter(|t| t.1 == id) {
+            for ticket in self.tickets.iter_mut().filter(|t| t.1 == record.id) {
                 ticket.1 = twin.id.clone();
             }
             return;
         }
-        let record = Record {
-            id: id.clone(),
-            target: target.clone(),
-            action: action.clone(),
-            client,
-            state: State::Pending,
-            device: None,
-            executor: None,
-            at: now,
-        };
+        let (id, target) = (record.id.clone(), record.target.clone());
+        let action = record.action.clone();
         self.pending.insert(id.clone(), record);
         if id.owner == self.local {
             let operation = Operation::new(
@@ -394,23 +441,22 @@ impl Fencer {
         }
     }
 
-    fn confirmed(&mut self, now: Instant, target: String, client: String) {
-        let ids: Vec<OperationId> =
-            self.pending.values().filter(|r| r.target == target).map(|r| r.id.clone()).collect();
-        let done = |id| Record {
+    fn confirmed(&mut self, id: OperationId, target: String, client: String, at_s: u64) {
+        let meant = self.pending.values().filter(|r| r.target == target);
+        let ids: Vec<_> = meant.map(|r| (r.id.clone(), r.life)).collect();
+        let done = |(id, life)| Record {
             id,
             target: target.clone(),
             action: "off".to_owned(),
+            life,
             client: client.clone(),
             state: State::Done,
             device: Some("manual_ack".to_owned()),
             executor: None,
-            at: now,
+            at_s,
         };
         if ids.is_empty() {
-            let none = String::new();
-            let id = OperationId { owner: none, life: 0, asked_by: client.clone(), number: 0 };
-            self.end(done(id));
+            self.end(done((id, None)));
         }
         ids.into_iter().for_each(|id| self.end(done(id)));
     }
@@ -501,9 +547,9 @@ impl Fencer {
                     }
                     operation::Step::End { state, device, executor } => {
                         self.owned.remove(&id);
+                        let at_s = self.wall_s(now);
                         if let Some(record) = self.pending.get(&id) {
-                            let record =
-                                Record { state, device, executor, at: now, ..record.clone() };
+                            let record = Record { state, device, executor, at_s, ..record.clone() };
                             self.effects.push_back(Effect::Broadcast(Message::End(record)));
                         }
                     }
@@ -513,7 +559,7 @@ impl Fencer {
     }
 
     fn end(&mut self, record: Record) {
-        let begun = self.pending.remove(&record.id).map(|r| r.at);
+        self.pending.remove(&record.id);
         self.owned.remove(&record.id);
         let answered = |t: &(u64, OperationId)| t.1 == record.id;
         let tickets = self.tickets.iter().filter(|t| answered(t)).map(|t| t.0).collect();
@@ -522,7 +568,7 @@ impl Fencer {
             self.history.pop_front();
         }
         self.history.push_back(record.clone());
-        self.effects.push_back(Effect::Ended { tickets, record, begun });
+        self.effects.push_back(Effect::Ended { tickets, record });
     }
 }
 

@@ -35,7 +35,7 @@ impl Bench {
         let members: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let mut fencers = Vec::new();
         for name in names {
-            let mut fencer = Fencer::new(name, 7);
+            let mut fencer = Fencer::new(name, 7, 0);
             fencer.handle(at(0), Input::View(members.clone()));
             fencer.handle(at(0), Input::Configure(config.clone()));
             fencers.push(fencer);
@@ -50,6 +50,7 @@ impl Bench {
                 ticket: 1,
                 target: target.into(),
                 action: action.into(),
+                life: Some(1),
                 client: "test".into(),
                 timeout_ms: 1000,
             },
@@ -105,7 +106,7 @@ impl Bench {
                 self.log.push(format!("{name}: {line}"));
                 self.fencers[ix].handle(at(self.now), Input::Finished { run, result });
             }
-            Effect::Ended { tickets, record, .. } => {
+            Effect::Ended { tickets, record } => {
                 if ix == 0 {
                     self.ended.push((tickets, record));
                 }
@@ -198,12 +199,63 @@ fn overlapping_requests_share_one_operation() {
             ticket: 9,
             target: "n3".into(),
             action: "off".into(),
+            life: Some(1),
             client: "other".into(),
             timeout_ms: 1000,
         },
     );
     bench.settle(|_, _| Ok(String::new()));
     assert_eq!(bench.log.len(), 1, "{:?}", bench.log);
+}
+
+#[test]
+fn a_request_for_a_later_life_is_an_operation_of_its_own() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n3")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    bench.request("n3", "off");
+    bench.fencers[0].handle(
+        at(0),
+        Input::Request {
+            ticket: 2,
+            target: "n3".into(),
+            action: "off".into(),
+            life: Some(2),
+            client: "test".into(),
+            timeout_ms: 1000,
+        },
+    );
+    bench.settle(|_, _| Ok(String::new()));
+    let ended: Vec<_> = bench.ended.iter().map(|(t, r)| (t.clone(), r.life)).collect();
+    assert_eq!(ended, [(vec![1], Some(1)), (vec![2], Some(2))]);
+}
+
+#[test]
+fn a_member_that_comes_later_has_the_same_history() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n3")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    for action in ["off", "on"] {
+        bench.request("n3", action);
+        bench.settle(|_, _| Ok(String::new()));
+    }
+    let members = ["n1", "n2", "n3"].map(str::to_owned).to_vec();
+    // The life that was to end is still there, and learns of it.
+    bench.fencers.push(Fencer::new("n3", 1, 5_000_000));
+    for fencer in &mut bench.fencers {
+        fencer.handle(at(9), Input::View(members.clone()));
+    }
+    let told: Vec<Effect> = std::iter::from_fn(|| bench.fencers[0].poll_effect()).collect();
+    let [Effect::Broadcast(message)] = &told[..] else { panic!("{told:?}") };
+    for fencer in &mut bench.fencers {
+        fencer.handle(at(9), Input::Delivered("n1".into(), message.clone()));
+    }
+    let histories: Vec<Vec<&Record>> =
+        bench.fencers.iter().map(|fencer| fencer.history().collect()).collect();
+    assert_eq!(histories[0].len(), 2);
+    assert!(histories.iter().all(|h| *h == histories[0]), "{histories:?}");
+    let learnt = bench.fencers[2].poll_effect();
+    assert!(matches!(learnt, Some(Effect::Ended { record, .. }) if record.action == "off"));
+    bench.fencers[2].handle(at(9), Input::Delivered("n1".into(), Message::Forget { target: None }));
+    assert_eq!(bench.fencers[2].history().count(), 0);
 }
 
 #[test]

@@ -66,13 +66,12 @@ impl Node {
                 self.reply_when_heard(id, Response::Done);
             }
             Request::FencingHistory => {
-                let wall = |at: Instant| (self.setup.wall_ms + at.as_millis()) / 1000;
-                let all = self.fencer.history().map(|r| (r.clone(), wall(r.at))).collect();
+                let all = self.fencer.history().map(|r| (r.clone(), r.at_s)).collect();
                 self.reply(id, Response::Fencing(all));
             }
             Request::ClearFencingHistory { target } => {
-                self.fencer.clear_history(target.as_deref());
-                self.reply(id, Response::Done);
+                self.fencer.handle(now, crm_fencer::Input::Forget { target });
+                self.reply_when_heard(id, Response::Done);
             }
             Request::FencingDevices { target } => {
                 let devices = self.fencer.configuration().devices.values();
@@ -125,10 +124,11 @@ impl Node {
             self.fail(id, exit::USAGE, &reason);
             return;
         }
-        let ticket = self.new_ticket(id);
+        let (ticket, life, client) =
+            (self.new_ticket(id), self.controller.life(&target), who.client);
         self.fencer.handle(
             now,
-            crm_fencer::Input::Request { ticket, target, action, client: who.client, timeout_ms },
+            crm_fencer::Input::Request { ticket, target, action, life, client, timeout_ms },
         );
     }
 

@@ -54,7 +54,7 @@ enum Message {
 }
 
 /// Incremented with every change that an older member would misread.
-const PROTOCOL: u8 = 1;
+const PROTOCOL: u8 = 2;
 
 /// What a node is told.
 pub enum Input {

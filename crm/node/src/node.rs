@@ -74,7 +74,7 @@ impl Node {
             view: View::default(),
             store,
             attributes: Attributes::new(&name),
-            fencer: Fencer::new(&name, setup.life),
+            fencer: Fencer::new(&name, setup.life, setup.wall_ms),
             executor: Executor::new(),
             controller,
             requests: 0,
@@ -382,7 +382,7 @@ impl Node {
             crm_fencer::Effect::Run { run, agent, options, timeout_ms } => {
                 self.effects.push_back(Effect::RunFenceAgent { run, agent, options, timeout_ms });
             }
-            crm_fencer::Effect::Ended { tickets, record, begun } => {
+            crm_fencer::Effect::Ended { tickets, record } => {
                 let error = match &record.state {
                     State::Failed(reason) => Some(reason.clone()),
                     State::Done | State::Pending => None,
@@ -410,7 +410,7 @@ impl Node {
                     action: record.action,
                     error,
                     client: record.client,
-                    begun,
+                    life: record.life,
                 };
                 self.controller.handle(now, crm_controller::Input::Fenced(fenced));
             }
@@ -455,13 +455,13 @@ impl Node {
             }
             E::Execute(input) => self.executor.handle(now, input),
             E::Schedule { plan } => self.plan_wanted = Some(plan),
-            E::Fence { ticket: own, target, action, timeout_ms } => {
+            E::Fence { ticket: own, target, action, life, timeout_ms } => {
                 self.requests += 1;
                 let ticket = self.requests;
                 self.fence_tickets.insert(ticket, Asker::Controller(own));
                 let client = cib::CONTROLLER.to_owned();
                 let input =
-                    crm_fencer::Input::Request { ticket, target, action, client, timeout_ms };
+                    crm_fencer::Input::Request { ticket, target, action, life, client, timeout_ms };
                 self.fencer.handle(now, input);
             }
             E::Dc(dc) => self.attributes.handle(now, crm_attributes::Input::Writer(dc)),

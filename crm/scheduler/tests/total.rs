@@ -10,7 +10,7 @@ const RICH: &str = include_str!("data/rich.xml");
 
 fn plan(doc: &Doc) -> String {
     let now = Time::from_epoch(1_700_000_000);
-    let flags = PlanFlags { show_scores: true, show_utilization: true, sanitized: false };
+    let flags = PlanFlags { show_scores: true, show_utilization: true, ..PlanFlags::default() };
     let plan = schedule(doc, now, flags, 1);
     let mut text = plan.transition.to_doc().root().to_xml(cib_xml::Style::Pretty);
     text.push_str(&plan.dot(true, true));

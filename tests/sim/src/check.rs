@@ -45,6 +45,12 @@ impl Checker {
         }
     }
 
+    /// A resource has been migrated.
+    pub fn moved(&mut self, resource: &str, from: NodeId, to: NodeId) {
+        self.stopped(resource, from);
+        self.started(resource, to, &[]);
+    }
+
     /// A resource has been stopped, or died.
     pub fn stopped(&mut self, resource: &str, host: NodeId) {
         if let Some(active) = self.active.get_mut(resource) {

@@ -7,6 +7,8 @@ use crm_node::{Node, Setup};
 use membership_base::{Instant, NodeId, View};
 use membership_totem::{NodeLinks, Settings, Totem};
 
+use crate::world::Run;
+
 /// What survives a loss of power.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
@@ -38,8 +40,8 @@ pub(crate) struct Host {
     pub(crate) paused_until: Instant,
     /// The time of its next wake-up that is in the queue.
     pub(crate) wake_at: Option<Instant>,
-    /// Agents that are running: resource and action, by run.
-    pub(crate) running: BTreeMap<crm_executor::RunId, (String, String)>,
+    /// Agents that are running, by run.
+    pub(crate) running: BTreeMap<crm_executor::RunId, Run>,
 }
 
 impl Host {

@@ -19,4 +19,4 @@ pub mod check;
 mod host;
 mod world;
 
-pub use world::{Report, Scenario, run};
+pub use world::{Report, Scenario, run, slow_start};

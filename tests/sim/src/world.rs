@@ -1,5 +1,8 @@
 //! The world: time, network, power, faults, and the loop that drives the machines.
 
+mod agents;
+mod script;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,7 +12,6 @@ use std::time::Duration;
 use cib_model::Time;
 use cib_store::{Operation, Target, Version, Who, disk};
 use crm_api::{Request, Response};
-use crm_executor::{Outcome, Status, code};
 use crm_node::{Effect, Input};
 use crm_scheduler::PlanFlags;
 use membership_base::{Instant, NodeId, Rng, View};
@@ -17,6 +19,9 @@ use membership_totem::{self as totem, Guarantee};
 
 use crate::check::Checker;
 use crate::host::Host;
+
+pub(crate) use agents::Run;
+pub use script::slow_start;
 
 /// What a run is a function of.
 #[derive(Clone, Debug)]
@@ -57,6 +62,7 @@ enum What {
     AgentDone { host: NodeId, life: u64, run: crm_executor::RunId, fails: bool },
     FenceDone { host: NodeId, life: u64, run: crm_fencer::RunId, action: String, target: NodeId },
     Fault,
+    Cut(Option<NodeId>),
     Heal,
     Write,
 }
@@ -93,6 +99,7 @@ struct Faults {
     jitter_ms: u64,
     dead_bmcs: BTreeSet<NodeId>,
     agents_fail_per_mille: u64,
+    agents_slow_per_mille: u64,
     over: bool,
 }
 
@@ -111,6 +118,10 @@ struct World {
     counts: [u64; 5],
     writes: u64,
     loaded: bool,
+    /// Nobody changes what is wanted, and agents take the time that they should.
+    calm: bool,
+    /// How long agents take where it is laid down, by resource and action.
+    durations: BTreeMap<(String, String), Duration>,
     /// Marks of writes that wait for their answer, by client id.
     asked: BTreeMap<u64, String>,
 }
@@ -138,14 +149,18 @@ pub fn run(scenario: &Scenario) -> Report {
         world.step(event.what);
     }
     world.finish();
-    Report {
-        violation: world.checker.violation,
-        digest: world.digest.finish(),
-        counts: world.counts,
-    }
+    world.report()
 }
 
 impl World {
+    fn report(self) -> Report {
+        Report {
+            violation: self.checker.violation,
+            digest: self.digest.finish(),
+            counts: self.counts,
+        }
+    }
+
     fn new(scenario: Scenario) -> World {
         let names: BTreeMap<NodeId, String> =
             (1..=scenario.nodes).map(|n| (NodeId(n), format!("node{n}"))).collect();
@@ -163,6 +178,8 @@ impl World {
             counts: [0; 5],
             writes: 0,
             loaded: false,
+            calm: false,
+            durations: BTreeMap::new(),
             asked: BTreeMap::new(),
             scenario,
         }
@@ -220,6 +237,7 @@ impl World {
                 self.fence_done(host, life, run, &action, target);
             }
             What::Fault => self.fault(),
+            What::Cut(id) => self.cut(id),
             What::Heal => self.heal(),
             What::Write => self.write(),
         }
@@ -407,9 +425,7 @@ impl World {
             Effect::SetAside { reason, .. } => self.trace(|| format!("{id} sets aside: {reason}")),
             Effect::RunAgent { run, operation } => self.run_agent(id, life, run, &operation),
             Effect::KillAgent { run } => {
-                self.host(id).running.remove(&run);
-                let outcome = Outcome::broken(Status::Error, code::ERROR, "ended");
-                self.input(id, Input::AgentFinished { run, outcome });
+                self.kill_agent(id, run);
             }
             Effect::RunFenceAgent { run, options, .. } => {
                 let get = |name: &str| {
@@ -424,7 +440,7 @@ impl World {
             Effect::Schedule { plan, cib, now_s } => {
                 let now_s = i64::try_from(now_s).unwrap_or(0);
                 let now = Time::from_epoch(now_s);
-                let flags = PlanFlags::default;
+                let flags = || PlanFlags { under_way: true, ..PlanFlags::default() };
                 let transition = crm_scheduler::schedule(&cib, now, flags(), plan).transition;
                 let again = crm_scheduler::schedule(&cib, now, flags(), plan).transition;
                 self.checker.require(transition == again, || {
@@ -458,66 +474,6 @@ impl World {
                 self.after(1000, 3000, What::Boot(id));
             }
         }
-    }
-
-    fn run_agent(
-        &mut self,
-        id: NodeId,
-        life: u64,
-        run: crm_executor::RunId,
-        operation: &crm_executor::Operation,
-    ) {
-        self.counts[1] += 1;
-        let what = (operation.resource.clone(), operation.action.clone());
-        self.host(id).running.insert(run, what);
-        let fails = self.rng.chance(self.faults.agents_fail_per_mille);
-        // Now and then an agent is slow.
-        let high = if self.rng.chance(20) { 5000 } else { 80 };
-        self.after(5, high, What::AgentDone { host: id, life, run, fails });
-    }
-
-    /// The agent's effect on the host happens at its end.
-    fn agent_done(&mut self, id: NodeId, life: u64, run: crm_executor::RunId, fails: bool) {
-        if let Some(resume) = self.paused(id) {
-            self.schedule(resume, What::AgentDone { host: id, life, run, fails });
-            return;
-        }
-        if !self.alive(id, life) {
-            return;
-        }
-        let Some((resource, action)) = self.host(id).running.remove(&run) else { return };
-        let is_active = self.checker.is_active(&resource, id);
-        let once = RESOURCES.contains(&resource.as_str());
-        let code = match action.as_str() {
-            "start" if fails => code::ERROR,
-            "start" => {
-                if !is_active && once {
-                    let view = self.host(id).daemon.as_ref().map(|d| d.view.members.clone());
-                    self.checker.started(&resource, id, &view.unwrap_or_default());
-                }
-                code::OK
-            }
-            "stop" if fails => code::ERROR,
-            "stop" => {
-                self.checker.stopped(&resource, id);
-                code::OK
-            }
-            "monitor" if fails && is_active => {
-                self.checker.stopped(&resource, id);
-                code::NOT_RUNNING
-            }
-            "monitor" if !once => code::NOT_RUNNING,
-            "monitor" => {
-                if is_active {
-                    code::OK
-                } else {
-                    code::NOT_RUNNING
-                }
-            }
-            _ => code::OK,
-        };
-        self.trace(|| format!("{id} {resource} {action} = {code}"));
-        self.input(id, Input::AgentFinished { run, outcome: Outcome::done(code) });
     }
 
     fn fence_done(
@@ -579,7 +535,7 @@ impl World {
         self.counts[4] += 1;
         let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
         let id = NodeId(1 + nth);
-        match self.rng.below(10) {
+        match self.rng.below(13) {
             0 | 1 => {
                 let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
                 let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
@@ -611,9 +567,29 @@ impl World {
                     self.faults.dead_bmcs.insert(id);
                 }
             }
-            _ => self.faults.agents_fail_per_mille = self.rng.below(2) * self.rng.below(200),
+            9 => self.faults.agents_fail_per_mille = self.rng.below(2) * self.rng.below(200),
+            10 => self.faults.agents_slow_per_mille = self.rng.below(2) * self.rng.below(300),
+            _ => self.flap(id),
         }
         self.after(300, 6000, What::Fault);
+    }
+
+    /// A host comes and goes a few times, as with a loose cable.
+    fn flap(&mut self, id: NodeId) {
+        let mut at = self.now;
+        for _ in 0..1 + self.rng.below(4) {
+            self.schedule(at, What::Cut(Some(id)));
+            at = at + self.rng.between(ms(200), ms(900));
+            self.schedule(at, What::Cut(None));
+            at = at + self.rng.between(ms(50), ms(900));
+        }
+    }
+
+    fn cut(&mut self, id: Option<NodeId>) {
+        if !self.faults.over {
+            self.trace(|| format!("cut off: {id:?}"));
+            self.faults.side = id.into_iter().collect();
+        }
     }
 
     /// The faults are over, and an operator cleans up.
@@ -639,8 +615,13 @@ impl World {
                 groups: Vec::new(),
                 internal: false,
             };
-            let request = if self.faults.over {
+            let request = if self.faults.over && self.rng.chance(500) {
                 Request::ForgetResource { node: None, resource: None }
+            } else if self.faults.over {
+                let nth = usize::try_from(id).unwrap_or(0) % RESOURCES.len();
+                agents::role_of(RESOURCES[nth], "Started")
+            } else if self.loaded && !self.calm && self.rng.chance(30) {
+                self.whim()
             } else if self.loaded {
                 let mark = format!("mark-{id}");
                 self.asked.insert(id, mark.clone());
@@ -648,13 +629,13 @@ impl World {
                 property(&mark)
             } else {
                 self.loaded = true;
-                load(self.names.values())
+                agents::load(&self.names)
             };
             if self.paused(at).is_none() {
                 self.input(at, Input::Client { id, who, request });
             }
         }
-        let pause = if self.faults.over { 20_000 } else { 150 };
+        let pause = if self.faults.over { 5_000 } else { 150 };
         self.after(pause / 2, pause, What::Write);
     }
 
@@ -700,24 +681,4 @@ fn property(mark: &str) -> Request {
     let target = Target::Section("crm_config".to_owned());
     let operation = Operation::Modify { target, xml, allow_create: true, score: false };
     Request::Cib { operation, force: false }
-}
-
-/// The cluster's configuration.
-fn load<'a>(names: impl Iterator<Item = &'a String>) -> Request {
-    let hosts = names.cloned().collect::<Vec<_>>().join(" ");
-    let mut xml = String::from("<resources>");
-    for id in RESOURCES {
-        xml.push_str(&format!(
-            "<primitive id=\"{id}\" class=\"ocf\" provider=\"sim\" type=\"Any\"><operations>\
-             <op id=\"{id}-monitor\" name=\"monitor\" interval=\"1s\" timeout=\"5s\"/>\
-             </operations></primitive>"
-        ));
-    }
-    xml.push_str(&format!(
-        "<primitive id=\"fence\" class=\"stonith\" type=\"fence_sim\">\
-         <instance_attributes id=\"fence-p\"><nvpair id=\"fence-h\" name=\"pcmk_host_list\" \
-         value=\"{hosts}\"/></instance_attributes></primitive></resources>"
-    ));
-    let target = Target::Section("resources".to_owned());
-    Request::Cib { operation: Operation::Replace { target, xml }, force: false }
 }

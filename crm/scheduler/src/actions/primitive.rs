@@ -97,6 +97,9 @@ impl Ws {
             let start = self.start_action(rsc, assigned, true);
             self[start].set(af::ALWAYS_IN_GRAPH);
         }
+        if self.config.under_way && self[rsc].is(rf::MANAGED) {
+            self.heed_pending(rsc, current, &mut needs);
+        }
         if needs.moving {
             // It is stopped anyway.
         } else if self[rsc].is(rf::FAILED) {
@@ -126,6 +129,27 @@ impl Ws {
         self.recurring_actions(rsc);
         if let (true, Some(current), Some(target)) = (needs.migrate, current, assigned) {
             self.migration_actions(rsc, current, target);
+        }
+    }
+
+    /// What is under way ends before anything else is done with the resource.
+    fn heed_pending(&mut self, rsc: RscIx, current: Option<NodeIx>, needs: &mut Needs) {
+        let promoted = self[rsc].next_role == Role::Promoted;
+        match self[rsc].pending_action {
+            Some(task::STOP) if current.is_some() => {
+                needs.stop = true;
+                needs.migrate = false;
+            }
+            Some(task::DEMOTE) if promoted && self[rsc].orig_role == Role::Promoted => {
+                needs.promote = true;
+                self.demote_action(rsc, current, false);
+            }
+            Some(task::PROMOTE) if promoted => {
+                let assigned = self[rsc].assigned_node();
+                let promote = self.promote_action(rsc, assigned, true);
+                self[promote].set(af::ALWAYS_IN_GRAPH);
+            }
+            _ => {}
         }
     }
 

@@ -133,6 +133,8 @@ pub(crate) struct Config {
     pub(crate) have_remote_nodes: bool,
     /// Whether secrets may have been taken out of the CIB.
     pub(crate) sanitized: bool,
+    /// Whether plans are made with operations under way.
+    pub(crate) under_way: bool,
     /// Whether scores are to be noted.
     pub(crate) show_scores: bool,
     /// Whether capacities are to be noted.

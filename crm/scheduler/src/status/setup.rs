@@ -21,6 +21,10 @@ pub struct PlanFlags {
     /// Secrets may have been taken out of the CIB: changed digests of secret parameters are to be
     /// forgiven.
     pub sanitized: bool,
+    /// Operations that are recorded as pending go on while the plan is carried out: a stop or
+    /// demotion that is no longer wanted is undone after it has ended, and what comes after a
+    /// promotion waits for it.
+    pub under_way: bool,
 }
 
 impl Ws {
@@ -253,6 +257,7 @@ fn read_config(model: &Model, now: Time, flags: PlanFlags) -> Config {
         probe_resources: o.flag("enable-startup-probes"),
         have_remote_nodes: false,
         sanitized: flags.sanitized,
+        under_way: flags.under_way,
         show_scores: flags.show_scores,
         show_utilization: flags.show_utilization,
         no_quorum,

@@ -1,0 +1,87 @@
+//! Runs in which what happens is laid down, and how soon the cluster has to be done with it.
+
+use membership_base::{Instant, NodeId};
+
+use super::{RESOURCES, Report, Reverse, Scenario, What, World, ms};
+
+/// How long the start takes that must not hold up anything.
+const SLOW_MS: u64 = 60_000;
+
+/// While `web` takes a minute to start, `vip` dies, and then the node that `vip` is on: each time
+/// it is back long before `web` is. All the while clients change the configuration.
+pub fn slow_start(scenario: &Scenario) -> Report {
+    let mut world = World::new(scenario.clone());
+    for id in world.names.keys().copied().collect::<Vec<_>>() {
+        world.after(0, 500, What::Boot(id));
+    }
+    world.schedule(Instant(0) + ms(1500), What::Write);
+    world.calm = true;
+    world.until(10_000);
+    world.checker.require(world.is_well(), || "the cluster did not start".to_owned());
+    if world.checker.violation.is_none() {
+        world.slow_start();
+    }
+    world.report()
+}
+
+impl World {
+    /// Goes on until that time, in milliseconds, or to the first violation.
+    fn until(&mut self, at_ms: u64) {
+        let end = Instant(0) + ms(at_ms);
+        while self.checker.violation.is_none() {
+            let Some(Reverse(event)) = self.queue.pop() else { break };
+            if event.at > end {
+                self.queue.push(Reverse(event));
+                break;
+            }
+            self.now = event.at;
+            self.step(event.what);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn home(&self, resource: &str) -> NodeId {
+        self.checker.active(resource).first().copied().unwrap_or_default()
+    }
+
+    fn starts_web(&self) -> Option<NodeId> {
+        let starts = |r: &super::agents::Run| r.resource == "web" && r.action == "start";
+        self.hosts.values().find(|h| h.running.values().any(starts)).map(|h| h.id)
+    }
+
+    fn slow_start(&mut self) {
+        self.durations.insert(("web".to_owned(), "start".to_owned()), ms(SLOW_MS));
+        let home = self.home("web");
+        self.checker.stopped("web", home);
+        self.until(14_000);
+        let starting = self.starts_web();
+        self.checker.require(starting.is_some(), || "web is not being started".to_owned());
+
+        let home = self.home("vip");
+        self.trace(|| format!("vip dies on {home}"));
+        self.checker.stopped("vip", home);
+        self.until(17_000);
+        self.expect_vip("when it died");
+
+        let home = self.home("vip");
+        if Some(home) != starting && self.checker.violation.is_none() {
+            self.cut_power(home);
+            self.until(22_000);
+            self.expect_vip("when its node lost power");
+            self.schedule(self.now, What::Boot(home));
+        }
+        // What web depends on may have moved with the node: then it starts once more.
+        self.durations.clear();
+        self.until(14_000 + SLOW_MS + 10_000);
+        let well = self.is_well();
+        let state: Vec<String> =
+            RESOURCES.iter().map(|r| format!("{r} on {:?}", self.checker.active(r))).collect();
+        self.checker.require(well, || format!("in the end not all is well: {}", state.join(", ")));
+    }
+
+    fn expect_vip(&mut self, when: &str) {
+        let (up, slow) = (self.checker.active("vip").len() == 1, self.starts_web().is_some());
+        self.checker.require(slow, || format!("the start of web was over {when}"));
+        self.checker.require(up, || format!("vip was held up by the start of web {when}"));
+    }
+}
