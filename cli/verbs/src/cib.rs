@@ -129,7 +129,7 @@ fn show(
 }
 
 /// An element with its attributes and what is in it.
-fn as_json(node: Node<'_>) -> Value {
+pub(crate) fn as_json(node: Node<'_>) -> Value {
     let attributes: serde_json::Map<String, Value> =
         node.attrs().map(|(name, value)| (name.to_owned(), value.into())).collect();
     let children: Vec<Value> = node.children().map(as_json).collect();

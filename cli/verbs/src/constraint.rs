@@ -97,7 +97,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         Verb::List => list(session),
         Verb::Delete { ids } => ids.iter().try_for_each(|id| {
             let xpath = format!("/cib/configuration/constraints/*[@id={}]", quoted(id)?);
-            session.delete(&xpath, &format!("constraint '{id}'"))
+            session.delete(&xpath, &format!("constraint '{id}'; see 'systole constraint list'"))
         }),
     }
 }

@@ -146,7 +146,10 @@ pub(crate) fn set_permanent(
     if value.is_empty() {
         let xpath =
             format!("/cib/configuration/nodes/node[@id='{id}']//nvpair[@name={}]", quoted(name)?);
-        return session.delete(&xpath, &format!("attribute {name} on node {node}"));
+        return session.delete(
+            &xpath,
+            &format!("attribute {name} on node {node}; see 'systole node attribute {node}'"),
+        );
     }
     let mut doc = Doc::new("nodes");
     let root = doc.root_id();

@@ -1,5 +1,7 @@
 //! `systole property`: the cluster's options.
 
+use anyhow::ensure;
+use cib_model::{Attrs, OPTIONS, Options};
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -13,6 +15,9 @@ pub(crate) enum Verb {
         /// NAME=VALUE
         #[arg(required = true)]
         pairs: Vec<String>,
+        /// Also options that nobody knows, and values that are not valid
+        #[arg(long)]
+        force: bool,
     },
     /// Unset options
     Unset {
@@ -32,7 +37,10 @@ struct Item {
 
 pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Set { pairs } => {
+        Verb::Set { pairs, force } => {
+            if !force {
+                check(&pairs)?;
+            }
             let (unset, set): (Vec<String>, Vec<String>) =
                 pairs.into_iter().partition(|p| p.ends_with('='));
             if !set.is_empty() {
@@ -68,6 +76,29 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
     }
 }
 
+/// Refuses what would be taken and have no effect.
+fn check(pairs: &[String]) -> anyhow::Result<()> {
+    let mut set = Attrs::new();
+    for text in pairs.iter().filter(|text| !text.ends_with('=')) {
+        let (name, value) = pair(text)?;
+        let known = OPTIONS.iter().any(|o| o.name == name || o.former == Some(name));
+        ensure!(
+            known,
+            "there is no option '{name}'; 'crm_attribute --list-options=cluster' prints all, and \
+             --force sets it all the same"
+        );
+        set.set(name, value);
+    }
+    let invalid: Vec<String> =
+        Options::new(set).invalid().map(|(name, value)| format!("{name}={value}")).collect();
+    ensure!(
+        invalid.is_empty(),
+        "{}: not a valid value; 'crm_attribute --list-options=cluster' tells what is",
+        invalid.join(", ")
+    );
+    Ok(())
+}
+
 /// Ids as every other tool of the field makes them for this block.
 fn rename_pairs(doc: &mut cib_xml::Doc) {
     let pairs: Vec<_> = doc
@@ -83,5 +114,23 @@ fn rename_pairs(doc: &mut cib_xml::Doc) {
 
 fn remove(session: &mut Session, name: &str) -> anyhow::Result<()> {
     let xpath = format!("/cib/configuration/crm_config//nvpair[@name={}]", quoted(name)?);
-    session.delete(&xpath, &format!("option {name} that is set"))
+    session.delete(&xpath, &format!("option {name} that is set; see 'systole property list'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn what_would_have_no_effect_is_refused() {
+        let check = |text: &str| check(&[text.to_owned()]).map_err(|e| e.to_string());
+        assert_eq!(check("stonith-enabled=false"), Ok(()));
+        assert_eq!(check("no-quorum-policy=freeze"), Ok(()));
+        assert_eq!(check("anything="), Ok(()));
+        assert!(
+            check("stonith-enabeld=false").unwrap_err().contains("no option 'stonith-enabeld'")
+        );
+        assert!(check("stonith-enabled=perhaps").unwrap_err().contains("not a valid value"));
+        assert!(check("stonith-enabled").unwrap_err().contains("NAME=VALUE"));
+    }
 }

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use crm_api::Request;
 use serde::Serialize;
 
-use crate::print_list;
 use crate::session::{Session, add_pairs, merge, pair, pairs_of, quoted, xml_id};
+use crate::{print_json, print_list};
 
 /// Kinds of elements that are resources.
 const KINDS: [&str; 5] = ["primitive", "group", "clone", "master", "bundle"];
@@ -159,7 +159,11 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         Verb::List => list(session),
         Verb::Show { id } => {
             let cib = session.cib()?;
-            print!("{}", find(&cib, &id)?.to_xml(Style::Pretty));
+            let found = find(&cib, &id)?;
+            match session.json {
+                true => print_json(&crate::cib::as_json(found)),
+                false => print!("{}", found.to_xml(Style::Pretty)),
+            }
             Ok(())
         }
         Verb::Update { id, pairs } => set_pairs(session, &id, "instance_attributes", &pairs),
@@ -175,7 +179,12 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
                 "/cib/configuration/constraints/rsc_location[@rsc={}][starts-with(@id,'cli-')]",
                 quoted(&id)?
             );
-            session.delete(&xpath, &format!("constraint left by 'move' or 'ban' of {id}"))
+            session.delete(
+                &xpath,
+                &format!(
+                    "constraint left by 'move' or 'ban' of {id}; see 'systole constraint list'"
+                ),
+            )
         }
         Verb::Cleanup { id, node } => {
             if let Some(id) = &id {

@@ -146,6 +146,9 @@ impl LabBuilder {
     /// Makes the lab; the hosts are off, the client is on.
     pub fn build(self) -> anyhow::Result<Lab> {
         ensure!(nix::unistd::geteuid().is_root(), "the lab needs root");
+        for program in systemd::PROGRAMS.iter().filter(|_| self.systemd) {
+            ensure!(Path::new(program).exists(), "{program} is missing (packages systemd, dbus)");
+        }
         let folder = tempfile::Builder::new().prefix(&format!("lab-{}-", self.name)).tempdir()?;
         let tools = folder.path().join("tools");
         std::fs::create_dir(&tools)?;

@@ -11,6 +11,8 @@ use std::process::Command;
 use crate::LabBuilder;
 use crate::cluster::systole;
 
+/// What the machine must have.
+pub(crate) const PROGRAMS: &[&str] = &["/lib/systemd/systemd", "/usr/bin/dbus-daemon"];
 const UNITS: &str = "/etc/systemd/system";
 /// Variable with the folder of the lab's control groups.
 const GROUP: &str = "LAB_CONTROL_GROUP";

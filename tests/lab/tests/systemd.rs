@@ -275,6 +275,14 @@ fn the_cib_as_a_whole(cluster: &Cluster) {
     assert!(text.starts_with("<primitive id=\"one\""), "{text}");
     let shown = cluster.json("node2", "cib show resources").unwrap();
     assert_eq!(shown["children"][0]["attributes"]["id"], "one");
+    let shown = cluster.json("node2", "resource show one").unwrap();
+    assert_eq!(shown["attributes"]["type"], "dummy");
+    let text = cluster.must_fail("node2", "property set stonith-enabeld=true");
+    assert!(text.contains("no option 'stonith-enabeld'"), "{text}");
+    for query in ["resource list", "constraint list", "stonith list", "node list", "property list"]
+    {
+        assert!(cluster.json("node2", query).unwrap().is_array(), "{query}");
+    }
     let text = cluster.must_fail("node2", "cib show resorces");
     assert!(text.contains("resources, constraints"), "{text}");
     let text = cluster.must_fail("node2", "cib show --xpath //nothing");

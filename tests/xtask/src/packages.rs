@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("ipmitool", "/usr/bin/ipmitool"),
     ("iproute2", "/usr/bin/ip"),
     ("iptables", "/usr/sbin/iptables"),
+    ("iputils-ping", "/usr/bin/ping"),
     ("libxml2-utils", "/usr/bin/xmllint"),
     ("netavark", "/usr/lib/podman/netavark"),
     ("nftables", "/usr/sbin/nft"),
