@@ -21,6 +21,7 @@ mod crm_simulate;
 mod crm_ticket;
 mod crm_verify;
 mod crmadmin;
+mod daemons;
 pub mod dates;
 pub mod exit;
 pub mod input;
@@ -66,6 +67,7 @@ const TABLE: &[Tool] = &[
         cibadmin::run,
         "Reads and changes the cluster's configuration and status",
     ),
+    tool("corosync", daemons::COROSYNC_OPTIONS, daemons::corosync, "The membership layer"),
     tool(
         "corosync-cfgtool",
         corosync::CFG_OPTIONS,
@@ -146,6 +148,31 @@ const TABLE: &[Tool] = &[
     ),
     tool("iso8601", iso8601::OPTIONS, iso8601::run, "Shows dates, durations and periods"),
     tool(
+        "pacemaker-based",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Cluster options of the part that keeps the CIB",
+    ),
+    tool(
+        "pacemaker-controld",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Cluster options of the part that carries plans out",
+    ),
+    tool(
+        "pacemaker-fenced",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Parameters of fencing devices",
+    ),
+    tool(
+        "pacemaker-schedulerd",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Cluster options of the part that plans",
+    ),
+    tool("pacemakerd", daemons::PACEMAKERD_OPTIONS, daemons::pacemakerd, "What the cluster can do"),
+    tool(
         "stonith_admin",
         stonith_admin::OPTIONS,
         stonith_admin::run,
@@ -196,7 +223,8 @@ fn start(tool: &Tool, args: &[String]) -> i32 {
         print_help(tool, &mut out);
         exit::OK
     } else if given.has("version") {
-        out.line(&format!("Systole {} ({})", env!("CARGO_PKG_VERSION"), tool.name));
+        let own = || format!("Systole {} ({})", env!("CARGO_PKG_VERSION"), tool.name);
+        out.line(&daemons::version_text(tool.name).unwrap_or_else(own));
         exit::OK
     } else {
         (tool.run)(&given, &mut out)
