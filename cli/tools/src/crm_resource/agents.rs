@@ -229,8 +229,9 @@ impl Call {
         let Call { class, provider, kind, .. } = self;
         let text = exit::exit_text(code);
         let execution_text = crate::show::status_text(Some(execution));
-        let reasons = stderr.lines().filter_map(|l| l.split_once("ocf-exit-reason:"));
-        let reason = reasons.last().map(|(_, reason)| reason.trim());
+        let mut last_first = stderr.lines().rev();
+        let reason = last_first.find_map(|l| l.split_once("ocf-exit-reason:"));
+        let reason = reason.map(|(_, reason)| reason.trim());
         let about = self.resource.as_ref().map_or(String::new(), |r| format!(" for {r}"));
         let colon = provider.as_ref().map_or(String::new(), |p| format!(":{p}"));
         let agent = format!("{class}{colon}:{kind}");
