@@ -14,6 +14,7 @@ mod crm_diff;
 mod crm_error;
 mod crm_mon;
 mod crm_node;
+mod crm_report;
 mod crm_resource;
 mod crm_rule;
 mod crm_shadow;
@@ -108,6 +109,12 @@ const TABLE: &[Tool] = &[
     ),
     tool("crm_mon", crm_mon::OPTIONS, crm_mon::run, "Shows the state of the cluster"),
     tool("crm_node", crm_node::OPTIONS, crm_node::run, "Shows the local node and the membership"),
+    tool(
+        "crm_report",
+        crm_report::OPTIONS,
+        crm_report::run,
+        "Collects what is needed to find out later what happened",
+    ),
     tool(
         "crm_resource",
         crm_resource::OPTIONS,
