@@ -62,7 +62,7 @@ pub(crate) fn pacemakerd(given: &Given, out: &mut Out) -> i32 {
         return not_started("pacemakerd", out);
     }
     let feature_set = crm_scheduler::FEATURE_SET;
-    let features = "cibsecrets corosync-ge-2 monotonic systemd";
+    let features = "corosync-ge-2 monotonic systemd";
     let own = env!("CARGO_PKG_VERSION");
     out.line(&format!("Pacemaker {RELEASE} (Systole {own})"));
     out.line(&format!(" Supporting v{feature_set}: {features}"));
