@@ -28,7 +28,7 @@ pub use constraint::{
 };
 pub use model::{Model, NodeDef, NodeType, Note, TicketState};
 pub use nvpair::{Block, Blocks, Nvpair};
-pub use options::{NoQuorumPolicy, OPTIONS, OptionDef, Options};
+pub use options::{NoQuorumPolicy, OPTIONS, OptionDef, Options, Part};
 pub use resource::{
     AgentClass, BundleDef, Mount, OpDef, PortMapping, ResourceDef, ResourceKind, Role, capabilities,
 };

@@ -25,11 +25,52 @@ pub struct OptionDef {
     pub former: Option<&'static str>,
     /// Its value where none or an invalid one is set.
     pub default: Option<&'static str>,
+    /// Who reads it.
+    pub part: Part,
+    /// What it is for.
+    pub about: &'static str,
     check: Check,
 }
 
+/// The parts of the cluster that read options, as the field divides them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The one that plans.
+    Scheduler,
+    /// The one that carries plans out and knows who is there.
+    Controller,
+    /// The one that keeps the CIB.
+    Cib,
+}
+
+impl OptionDef {
+    /// Its type, in the words of agents' metadata.
+    pub fn kind(&self) -> &'static str {
+        match self.check {
+            Check::Any => "string",
+            Check::Bool => "boolean",
+            Check::Duration => "duration",
+            Check::Integer | Check::PositiveInteger => "integer",
+            Check::Percentage => "percentage",
+            Check::OneOf(_) => "select",
+        }
+    }
+
+    /// The values to choose from, if it is that kind of option.
+    pub fn choices(&self) -> &'static [&'static str] {
+        match self.check {
+            Check::OneOf(list) => list,
+            _ => &[],
+        }
+    }
+
+    const fn about(self, part: Part, about: &'static str) -> OptionDef {
+        OptionDef { part, about, ..self }
+    }
+}
+
 const fn option(name: &'static str, default: &'static str, check: Check) -> OptionDef {
-    OptionDef { name, former: None, default: Some(default), check }
+    OptionDef { default: Some(default), check, ..plain(name) }
 }
 
 const fn renamed(
@@ -38,11 +79,12 @@ const fn renamed(
     default: &'static str,
     check: Check,
 ) -> OptionDef {
-    OptionDef { name, former: Some(former), default: Some(default), check }
+    OptionDef { former: Some(former), default: Some(default), check, ..plain(name) }
 }
 
 const fn plain(name: &'static str) -> OptionDef {
-    OptionDef { name, former: None, default: None, check: Check::Any }
+    let (former, default, check) = (None, None, Check::Any);
+    OptionDef { name, former, default, part: Part::Scheduler, about: "", check }
 }
 
 const QUORUM: Check = Check::OneOf(&["stop", "freeze", "ignore", "demote", "fence", "suicide"]);
@@ -52,54 +94,121 @@ const PLACEMENT: Check = Check::OneOf(&["default", "utilization", "minimal", "ba
 
 /// All cluster options.
 pub const OPTIONS: &[OptionDef] = &[
-    plain("dc-version"),
-    plain("cluster-infrastructure"),
-    plain("cluster-name"),
-    option("dc-deadtime", "20s", Check::Duration),
-    option("cluster-recheck-interval", "15min", Check::Duration),
-    option("election-timeout", "2min", Check::Duration),
-    option("shutdown-escalation", "20min", Check::Duration),
-    renamed("join-integration-timeout", "crmd-integration-timeout", "3min", Check::Duration),
-    renamed("join-finalization-timeout", "crmd-finalization-timeout", "30min", Check::Duration),
-    renamed("transition-delay", "crmd-transition-delay", "0s", Check::Duration),
-    option("no-quorum-policy", "stop", QUORUM),
-    option("shutdown-lock", "false", Check::Bool),
-    option("shutdown-lock-limit", "0", Check::Duration),
-    option("enable-acl", "false", Check::Bool),
-    option("symmetric-cluster", "true", Check::Bool),
-    option("maintenance-mode", "false", Check::Bool),
-    option("start-failure-is-fatal", "true", Check::Bool),
-    option("enable-startup-probes", "true", Check::Bool),
-    option("fence-remote-without-quorum", "false", Check::Bool),
-    renamed("fencing-enabled", "stonith-enabled", "true", Check::Bool),
-    renamed("fencing-action", "stonith-action", "reboot", Check::OneOf(&["reboot", "off"])),
-    renamed("fencing-reaction", "fence-reaction", "stop", Check::Any),
-    renamed("fencing-timeout", "stonith-timeout", "60s", Check::Duration),
-    option("have-watchdog", "false", Check::Bool),
-    renamed("fencing-watchdog-timeout", "stonith-watchdog-timeout", "0", Check::Any),
-    renamed("fencing-max-attempts", "stonith-max-attempts", "10", Check::PositiveInteger),
-    option("concurrent-fencing", "true", Check::Bool),
-    option("startup-fencing", "true", Check::Bool),
-    option("priority-fencing-delay", "0", Check::Duration),
-    option("node-pending-timeout", "0", Check::Duration),
-    option("cluster-delay", "60s", Check::Duration),
-    option("load-threshold", "80%", Check::Percentage),
-    option("node-action-limit", "0", Check::Integer),
-    option("batch-limit", "0", Check::Integer),
-    option("migration-limit", "-1", Check::Integer),
-    plain("cluster-ipc-limit"),
-    option("stop-all-resources", "false", Check::Bool),
-    renamed("stop-removed-resources", "stop-orphan-resources", "true", Check::Bool),
-    renamed("cancel-removed-actions", "stop-orphan-actions", "true", Check::Bool),
-    option("pe-error-series-max", "-1", Check::Integer),
-    option("pe-warn-series-max", "5000", Check::Integer),
-    option("pe-input-series-max", "4000", Check::Integer),
-    option("node-health-strategy", "none", HEALTH),
-    option("node-health-base", "0", Check::Integer),
-    option("node-health-green", "0", Check::Integer),
-    option("node-health-yellow", "0", Check::Integer),
-    option("node-health-red", "-INFINITY", Check::Integer),
-    option("placement-strategy", "default", PLACEMENT),
+    plain("dc-version").about(
+        Part::Controller,
+        "Version of the software on the designated controller (set by the cluster)",
+    ),
+    plain("cluster-infrastructure")
+        .about(Part::Controller, "What messages and membership come from (set by the cluster)"),
+    plain("cluster-name").about(Part::Controller, "Name of the cluster, for people"),
+    option("dc-deadtime", "20s", Check::Duration)
+        .about(Part::Controller, "How long a starting node waits for others"),
+    option("cluster-recheck-interval", "15min", Check::Duration)
+        .about(Part::Controller, "How often to look for changes that time alone brings"),
+    option("election-timeout", "2min", Check::Duration)
+        .about(Part::Controller, "How long the choice of a designated controller may take"),
+    option("shutdown-escalation", "20min", Check::Duration)
+        .about(Part::Controller, "How long a node may take to leave before it just exits"),
+    renamed("join-integration-timeout", "crmd-integration-timeout", "3min", Check::Duration)
+        .about(Part::Controller, "How long a joining node may take to answer"),
+    renamed("join-finalization-timeout", "crmd-finalization-timeout", "30min", Check::Duration)
+        .about(Part::Controller, "How long joining may take as a whole"),
+    renamed("transition-delay", "crmd-transition-delay", "0s", Check::Duration)
+        .about(Part::Controller, "How long to wait for further changes before acting"),
+    option("no-quorum-policy", "stop", QUORUM)
+        .about(Part::Scheduler, "What to do with resources in a partition without quorum"),
+    option("shutdown-lock", "false", Check::Bool)
+        .about(Part::Scheduler, "Keep resources with a node that is shut down"),
+    option("shutdown-lock-limit", "0", Check::Duration).about(
+        Part::Scheduler,
+        "How long resources are kept with a node that is shut down, 0 for ever",
+    ),
+    option("enable-acl", "false", Check::Bool)
+        .about(Part::Cib, "Whether users have only the rights that the acls section gives them"),
+    option("symmetric-cluster", "true", Check::Bool)
+        .about(Part::Scheduler, "Whether resources may run on any node unless told otherwise"),
+    option("maintenance-mode", "false", Check::Bool)
+        .about(Part::Scheduler, "Whether to leave all resources alone"),
+    option("start-failure-is-fatal", "true", Check::Bool)
+        .about(Part::Scheduler, "Whether one failed start bans a resource from the node"),
+    option("enable-startup-probes", "true", Check::Bool)
+        .about(Part::Scheduler, "Whether to look for active resources on nodes that join"),
+    option("fence-remote-without-quorum", "false", Check::Bool)
+        .about(Part::Scheduler, "Whether remote nodes may be fenced without quorum"),
+    renamed("fencing-enabled", "stonith-enabled", "true", Check::Bool).about(
+        Part::Scheduler,
+        "Whether nodes may be fenced: never switch this off with shared data",
+    ),
+    renamed("fencing-action", "stonith-action", "reboot", Check::OneOf(&["reboot", "off"]))
+        .about(Part::Scheduler, "What fencing a node means"),
+    renamed("fencing-reaction", "fence-reaction", "stop", Check::Any)
+        .about(Part::Controller, "What a node does that is told of its own fence"),
+    renamed("fencing-timeout", "stonith-timeout", "60s", Check::Duration)
+        .about(Part::Scheduler, "How long fencing a node may take"),
+    option("have-watchdog", "false", Check::Bool)
+        .about(Part::Scheduler, "Whether nodes have a watchdog (set by the cluster)"),
+    renamed("fencing-watchdog-timeout", "stonith-watchdog-timeout", "0", Check::Any)
+        .about(Part::Controller, "After what time a lost node counts as stopped by its watchdog"),
+    renamed("fencing-max-attempts", "stonith-max-attempts", "10", Check::PositiveInteger).about(
+        Part::Controller,
+        "How often fencing is tried before the cluster waits for a reason to try again",
+    ),
+    option("concurrent-fencing", "true", Check::Bool)
+        .about(Part::Scheduler, "Whether several nodes may be fenced at a time"),
+    option("startup-fencing", "true", Check::Bool)
+        .about(Part::Scheduler, "Whether nodes that nobody has seen yet are fenced"),
+    option("priority-fencing-delay", "0", Check::Duration).about(
+        Part::Scheduler,
+        "How long to spare the node with the more important resources when a cluster splits",
+    ),
+    option("node-pending-timeout", "0", Check::Duration)
+        .about(Part::Scheduler, "How long a node may take to join before it is fenced, 0 for ever"),
+    option("cluster-delay", "60s", Check::Duration)
+        .about(Part::Scheduler, "How long messages between nodes may take at most"),
+    option("load-threshold", "80%", Check::Percentage)
+        .about(Part::Controller, "Share of processor time that the cluster may cause"),
+    option("node-action-limit", "0", Check::Integer).about(
+        Part::Scheduler,
+        "How many actions may run at a time on a node, 0 for twice its processors",
+    ),
+    option("batch-limit", "0", Check::Integer).about(
+        Part::Scheduler,
+        "How many actions may run at a time in the cluster, 0 to adapt to the load",
+    ),
+    option("migration-limit", "-1", Check::Integer).about(
+        Part::Scheduler,
+        "How many live migrations may run at a time on a node, -1 for no limit",
+    ),
+    plain("cluster-ipc-limit")
+        .about(Part::Cib, "How many messages may wait for a client before it is dropped"),
+    option("stop-all-resources", "false", Check::Bool)
+        .about(Part::Scheduler, "Whether to keep all resources stopped"),
+    renamed("stop-removed-resources", "stop-orphan-resources", "true", Check::Bool).about(
+        Part::Scheduler,
+        "Whether to stop resources that were taken out of the configuration",
+    ),
+    renamed("cancel-removed-actions", "stop-orphan-actions", "true", Check::Bool).about(
+        Part::Scheduler,
+        "Whether to cancel recurring actions that were taken out of the configuration",
+    ),
+    option("pe-error-series-max", "-1", Check::Integer)
+        .about(Part::Scheduler, "How many plan inputs with errors to keep, -1 for all"),
+    option("pe-warn-series-max", "5000", Check::Integer)
+        .about(Part::Scheduler, "How many plan inputs with warnings to keep, -1 for all"),
+    option("pe-input-series-max", "4000", Check::Integer)
+        .about(Part::Scheduler, "How many other plan inputs to keep, -1 for all"),
+    option("node-health-strategy", "none", HEALTH)
+        .about(Part::Scheduler, "What attributes about the health of nodes lead to"),
+    option("node-health-base", "0", Check::Integer)
+        .about(Part::Scheduler, "Score that every node has before its health counts"),
+    option("node-health-green", "0", Check::Integer)
+        .about(Part::Scheduler, "Score that the health \"green\" stands for"),
+    option("node-health-yellow", "0", Check::Integer)
+        .about(Part::Scheduler, "Score that the health \"yellow\" stands for"),
+    option("node-health-red", "-INFINITY", Check::Integer)
+        .about(Part::Scheduler, "Score that the health \"red\" stands for"),
+    option("placement-strategy", "default", PLACEMENT)
+        .about(Part::Scheduler, "How resources are spread over nodes"),
 ];
 
 impl Check {

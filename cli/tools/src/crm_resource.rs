@@ -1,5 +1,6 @@
 //! `crm_resource`: resources, their parameters, and where they run.
 
+mod agents;
 mod check;
 mod constraints;
 mod maintain;
@@ -218,10 +219,11 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), Fail> {
         | "list-ocf-providers"
         | "list-agents"
         | "list-ocf-alternatives"
-        | "show-metadata" => return maintain::agents(command.option, given, out),
+        | "show-metadata" => return agents::list(command.option, given, out),
+        option if agent => return agents::execute_given(option, given, out),
         _ => {}
     }
-    if command.resource && !given.has("resource") && !given.has("expired") && !agent {
+    if command.resource && !given.has("resource") && !given.has("expired") {
         return usage("Must supply a resource ID with -r/--resource");
     }
     let node = given.last_of(&["node", "host-uname"]).and_then(|o| given.get(o));
@@ -285,7 +287,7 @@ fn dispatch(command: &str, work: &mut Work<'_>, out: &mut Out) -> Result<(), Fai
         "clear" => place::clear(work, out),
         "delete" => delete(work),
         "cleanup" | "refresh" | "fail" | "restart" | "wait" => maintain::run(command, work, out),
-        _ => maintain::execute(command, work, out),
+        _ => agents::execute(command, work, out),
     }
 }
 

@@ -14,6 +14,7 @@ mod crm_diff;
 mod crm_error;
 mod crm_mon;
 mod crm_node;
+mod crm_report;
 mod crm_resource;
 mod crm_rule;
 mod crm_shadow;
@@ -21,6 +22,7 @@ mod crm_simulate;
 mod crm_ticket;
 mod crm_verify;
 mod crmadmin;
+mod daemons;
 pub mod dates;
 pub mod exit;
 pub mod input;
@@ -66,6 +68,7 @@ const TABLE: &[Tool] = &[
         cibadmin::run,
         "Reads and changes the cluster's configuration and status",
     ),
+    tool("corosync", daemons::COROSYNC_OPTIONS, daemons::corosync, "The membership layer"),
     tool(
         "corosync-cfgtool",
         corosync::CFG_OPTIONS,
@@ -107,6 +110,12 @@ const TABLE: &[Tool] = &[
     tool("crm_mon", crm_mon::OPTIONS, crm_mon::run, "Shows the state of the cluster"),
     tool("crm_node", crm_node::OPTIONS, crm_node::run, "Shows the local node and the membership"),
     tool(
+        "crm_report",
+        crm_report::OPTIONS,
+        crm_report::run,
+        "Collects what is needed to find out later what happened",
+    ),
+    tool(
         "crm_resource",
         crm_resource::OPTIONS,
         crm_resource::run,
@@ -145,6 +154,31 @@ const TABLE: &[Tool] = &[
         "Shows nodes, the DC and the state of the daemon",
     ),
     tool("iso8601", iso8601::OPTIONS, iso8601::run, "Shows dates, durations and periods"),
+    tool(
+        "pacemaker-based",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Cluster options of the part that keeps the CIB",
+    ),
+    tool(
+        "pacemaker-controld",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Cluster options of the part that carries plans out",
+    ),
+    tool(
+        "pacemaker-fenced",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Parameters of fencing devices",
+    ),
+    tool(
+        "pacemaker-schedulerd",
+        daemons::OPTIONS_OF_DAEMONS,
+        daemons::daemon,
+        "Cluster options of the part that plans",
+    ),
+    tool("pacemakerd", daemons::PACEMAKERD_OPTIONS, daemons::pacemakerd, "What the cluster can do"),
     tool(
         "stonith_admin",
         stonith_admin::OPTIONS,
@@ -196,7 +230,8 @@ fn start(tool: &Tool, args: &[String]) -> i32 {
         print_help(tool, &mut out);
         exit::OK
     } else if given.has("version") {
-        out.line(&format!("Systole {} ({})", env!("CARGO_PKG_VERSION"), tool.name));
+        let own = || format!("Systole {} ({})", env!("CARGO_PKG_VERSION"), tool.name);
+        out.line(&daemons::version_text(tool.name).unwrap_or_else(own));
         exit::OK
     } else {
         (tool.run)(&given, &mut out)

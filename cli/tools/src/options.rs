@@ -42,18 +42,22 @@ pub fn list(kind: Kind, all: bool, out: &mut Out) {
             None => "(no default)".to_string(),
         };
         if all || !advanced {
-            out.line(&format!("  * {} {default}", option.name));
+            out.line(&format!("  * {}: {} {default}", option.name, option.about));
             if let Some(former) = option.former {
                 out.line(&format!("    * formerly {former}"));
             }
         }
-        let content = Element::new("content").attr("type", "string");
+        let content = Element::new("content").attr("type", option.kind());
+        let choices = option.choices().iter().map(|c| Element::new("option").attr("value", c));
+        let content = choices.fold(content.maybe("default", option.default), Element::child);
         parameters.push(
             Element::new("parameter")
                 .attr("name", option.name)
                 .attr("advanced", i32::from(advanced))
                 .attr("generated", 0)
-                .child(content.maybe("default", option.default)),
+                .child(Element::new("longdesc").attr("lang", "en").text(option.about))
+                .child(Element::new("shortdesc").attr("lang", "en").text(option.about))
+                .child(content),
         );
     }
     let version = Element::new("version").text("1.1");
@@ -61,52 +65,134 @@ pub fn list(kind: Kind, all: bool, out: &mut Out) {
     out.xml(agent.attr("version", env!("CARGO_PKG_VERSION")).child(version).child(parameters));
 }
 
-/// Name, default, whether it is for experts.
-type Row = (&'static str, Option<&'static str>, bool);
+/// An option that is no cluster option.
+pub struct Row {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value where none is set.
+    pub default: Option<&'static str>,
+    /// Whether it is for experts.
+    pub advanced: bool,
+    /// What it is for.
+    pub about: &'static str,
+}
+
+const fn row(
+    name: &'static str,
+    default: Option<&'static str>,
+    advanced: bool,
+    about: &'static str,
+) -> Row {
+    Row { name, default, advanced, about }
+}
 
 const PRIMITIVE: [Row; 14] = [
-    ("priority", Some("0"), false),
-    ("critical", Some("true"), false),
-    ("target-role", Some("Started"), false),
-    ("is-managed", Some("true"), false),
-    ("maintenance", Some("false"), false),
-    ("resource-stickiness", None, false),
-    ("requires", None, false),
-    ("migration-threshold", Some("INFINITY"), false),
-    ("failure-timeout", Some("0"), false),
-    ("multiple-active", Some("stop_start"), false),
-    ("allow-migrate", None, false),
-    ("allow-unhealthy-nodes", Some("false"), false),
-    ("container-attribute-target", None, false),
-    ("remote-node", None, false),
+    row("priority", Some("0"), false, "Which resources to stop first when not all can run"),
+    row(
+        "critical",
+        Some("true"),
+        false,
+        "Whether the resource takes others of its group or colocation with it when it cannot run",
+    ),
+    row("target-role", Some("Started"), false, "What the cluster keeps the resource in"),
+    row("is-managed", Some("true"), false, "Whether the cluster may start and stop it"),
+    row(
+        "maintenance",
+        Some("false"),
+        false,
+        "Whether the cluster leaves it alone, and does not look at it either",
+    ),
+    row("resource-stickiness", None, false, "How strongly it stays where it is"),
+    row("requires", None, false, "What has to be the case before it starts"),
+    row(
+        "migration-threshold",
+        Some("INFINITY"),
+        false,
+        "After how many failures a node is avoided",
+    ),
+    row("failure-timeout", Some("0"), false, "After what time failures are forgotten"),
+    row(
+        "multiple-active",
+        Some("stop_start"),
+        false,
+        "What to do when it is found active on several nodes",
+    ),
+    row("allow-migrate", None, false, "Whether it is moved live where that is possible"),
+    row(
+        "allow-unhealthy-nodes",
+        Some("false"),
+        false,
+        "Whether it may stay on a node that is not well",
+    ),
+    row(
+        "container-attribute-target",
+        None,
+        false,
+        "Whose node attributes count for what runs in a container",
+    ),
+    row("remote-node", None, false, "Name of the node that this resource makes"),
 ];
 
 const FENCING: [Row; 12] = [
-    ("pcmk_host_argument", None, true),
-    ("pcmk_host_map", None, false),
-    ("pcmk_host_list", None, false),
-    ("pcmk_host_check", None, false),
-    ("pcmk_delay_max", Some("0s"), false),
-    ("pcmk_delay_base", Some("0s"), false),
-    ("pcmk_action_limit", Some("1"), false),
-    ("pcmk_reboot_action", Some("reboot"), true),
-    ("pcmk_reboot_timeout", Some("60s"), true),
-    ("pcmk_off_action", Some("off"), true),
-    ("pcmk_off_timeout", Some("60s"), true),
-    ("pcmk_status_timeout", Some("60s"), true),
+    row(
+        "pcmk_host_argument",
+        None,
+        true,
+        "The parameter of the agent that gets the name of the node to fence",
+    ),
+    row(
+        "pcmk_host_map",
+        None,
+        false,
+        "What the device calls nodes: node:plug pairs with semicolons between them",
+    ),
+    row("pcmk_host_list", None, false, "Nodes that the device can fence"),
+    row(
+        "pcmk_host_check",
+        None,
+        false,
+        "How the cluster finds out which nodes the device can fence",
+    ),
+    row("pcmk_delay_max", Some("0s"), false, "Random delay before fencing: at most this"),
+    row(
+        "pcmk_delay_base",
+        Some("0s"),
+        false,
+        "Fixed delay before fencing, also by node: node:delay pairs",
+    ),
+    row(
+        "pcmk_action_limit",
+        Some("1"),
+        false,
+        "How many actions the device takes at a time, -1 for any number",
+    ),
+    row("pcmk_reboot_action", Some("reboot"), true, "What the agent calls rebooting"),
+    row("pcmk_reboot_timeout", Some("60s"), true, "How long a reboot may take"),
+    row("pcmk_off_action", Some("off"), true, "What the agent calls switching off"),
+    row("pcmk_off_timeout", Some("60s"), true, "How long switching off may take"),
+    row("pcmk_status_timeout", Some("60s"), true, "How long asking for the state may take"),
 ];
 
+/// The options of a kind that is not [`Kind::Cluster`].
+pub fn rows(kind: Kind) -> &'static [Row] {
+    match kind {
+        Kind::Fencing => &FENCING,
+        Kind::Primitive => &PRIMITIVE,
+        Kind::Cluster => &[],
+    }
+}
+
 fn list_names(kind: Kind, all: bool, out: &mut Out) {
-    let (title, name, rows): (_, _, &[Row]) = match kind {
-        Kind::Fencing => ("Fencing resource common parameters", "fence-attributes", &FENCING),
-        _ => ("Primitive meta-attributes", "primitive-meta", &PRIMITIVE),
+    let (title, name) = match kind {
+        Kind::Fencing => ("Fencing resource common parameters", "fence-attributes"),
+        _ => ("Primitive meta-attributes", "primitive-meta"),
     };
     out.line(&format!("{title}\n"));
     let mut parameters = Element::new("parameters");
-    for (option, default, advanced) in rows {
+    for Row { name: option, default, advanced, about } in rows(kind) {
         if all || !advanced {
             let default = default.map_or("no default".into(), |d| format!("default: {d}"));
-            out.line(&format!("  * {option} ({default})"));
+            out.line(&format!("  * {option}: {about} ({default})"));
         }
         let content = Element::new("content").attr("type", "string");
         parameters.push(
@@ -114,6 +200,8 @@ fn list_names(kind: Kind, all: bool, out: &mut Out) {
                 .attr("name", option)
                 .attr("advanced", i32::from(*advanced))
                 .attr("generated", 0)
+                .child(Element::new("longdesc").attr("lang", "en").text(*about))
+                .child(Element::new("shortdesc").attr("lang", "en").text(*about))
                 .child(content.maybe("default", *default)),
         );
     }

@@ -1,5 +1,7 @@
 //! A cluster's state, taken in by the scheduler, and which part of it is shown.
 
+mod ops;
+mod sections;
 mod text;
 mod xml;
 
@@ -13,7 +15,7 @@ use crm_scheduler::overview::{NodeSort, NodeView, Overview, RscView, overview, p
 use crate::cib::Cib;
 use crate::dates::Date;
 
-pub(crate) use text::status_text;
+pub(crate) use ops::status_text;
 
 /// A cluster at one moment.
 pub(crate) struct Cluster {

@@ -1,7 +1,5 @@
 //! Commands that make the cluster, or an agent, do something.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cib_model::{ResourceKind, Time};
@@ -9,107 +7,14 @@ use cib_xml::{Doc, Style};
 use crm_api::Request;
 use crm_scheduler::{PlanFlags, schedule_model};
 
-use super::{Fail, Work, check, refused, usage};
-use crate::args::Given;
+use super::{Fail, Work, check, refused};
 use crate::dates::Date;
 use crate::exit;
 use crate::live;
-use crate::output::{Element, Out};
+use crate::output::Out;
 use crate::show::Cluster;
 
 const STYLE: Style = Style::Compact;
-
-const OCF_ROOT: &str = "/usr/lib/ocf";
-
-fn names_in(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
-    names
-}
-
-fn providers() -> Vec<String> {
-    names_in(&Path::new(OCF_ROOT).join("resource.d"))
-}
-
-/// Agents that are installed.
-pub(super) fn agents(command: &str, given: &Given, out: &mut Out) -> Result<(), Fail> {
-    let spec = given.get(command).unwrap_or_default();
-    let dir = |provider: &str| Path::new(OCF_ROOT).join("resource.d").join(provider);
-    let names = match command {
-        "list-standards" => {
-            ["lsb", "ocf", "service", "stonith", "systemd"].map(str::to_string).to_vec()
-        }
-        "list-ocf-providers" => providers(),
-        "list-ocf-alternatives" => {
-            providers().into_iter().filter(|p| dir(p).join(spec).exists()).collect()
-        }
-        "list-agents" => match spec.split_once(':') {
-            Some(("ocf", provider)) => names_in(&dir(provider)),
-            None if spec == "ocf" => {
-                let mut all: Vec<String> =
-                    providers().iter().flat_map(|p| names_in(&dir(p))).collect();
-                all.sort();
-                all.dedup();
-                all
-            }
-            _ if spec == "lsb" => names_in(Path::new("/etc/init.d")),
-            _ if spec == "stonith" => names_in(Path::new("/usr/sbin"))
-                .into_iter()
-                .filter(|n| n.starts_with("fence_"))
-                .collect(),
-            _ if matches!(spec, "systemd" | "service") => {
-                names_in(Path::new("/usr/lib/systemd/system"))
-                    .into_iter()
-                    .filter_map(|n| n.strip_suffix(".service").map(str::to_string))
-                    .filter(|n| !n.ends_with('@'))
-                    .collect()
-            }
-            _ => return Err((exit::NOSUCH, format!("No agents found for standard '{spec}'"))),
-        },
-        _ => return metadata(spec, out),
-    };
-    if names.is_empty() {
-        return Err((exit::NOSUCH, format!("Nothing is installed for '{spec}'")));
-    }
-    let mut xml = Element::new("list");
-    for name in names {
-        out.line(&name);
-        xml.push(Element::new("item").text(name));
-    }
-    out.xml(xml);
-    Ok(())
-}
-
-/// Prints what an agent says about itself.
-fn metadata(spec: &str, out: &mut Out) -> Result<(), Fail> {
-    let parts: Vec<&str> = spec.split(':').collect();
-    let (path, action) = match parts[..] {
-        ["ocf", provider, agent] => {
-            (Path::new(OCF_ROOT).join("resource.d").join(provider).join(agent), "meta-data")
-        }
-        ["stonith", agent] => (Path::new("/usr/sbin").join(agent), "-o"),
-        _ => return usage(&format!("'{spec}' is not a valid agent specification")),
-    };
-    let mut command = Command::new(&path);
-    command.arg(action).env("OCF_ROOT", OCF_ROOT);
-    if action == "-o" {
-        command.arg("metadata");
-    }
-    let failed = |e: std::io::Error| {
-        (exit::NOSUCH, format!("Metadata query for {spec} failed: {}: {e}", path.display()))
-    };
-    let result = command.output().map_err(failed)?;
-    let text = String::from_utf8_lossy(&result.stdout).into_owned();
-    out.print(&text);
-    out.xml(Element::new("resource-agent").raw(text));
-    Ok(())
-}
 
 /// Commands for the cluster.
 pub(super) fn run(command: &str, work: &mut Work<'_>, out: &mut Out) -> Result<(), Fail> {
@@ -327,79 +232,4 @@ fn element(name: &str, attrs: &[(&str, &str)]) -> Doc {
     let root = doc.root_id();
     attrs.iter().for_each(|(name, value)| doc.set_attr(root, name, value));
     doc
-}
-
-/// Runs the agent on this machine, past the cluster.
-pub(super) fn execute(command: &str, work: &Work<'_>, out: &mut Out) -> Result<(), Fail> {
-    let at = work.rsc()?;
-    let rsc = work.cluster.rsc(at);
-    if rsc.def.kind != ResourceKind::Primitive {
-        let text = format!("{} is no primitive: name the resource inside", rsc.id);
-        return usage(&text);
-    }
-    let top = work.cluster.rsc(work.cluster.top(at, true));
-    if matches!(command, "force-start" | "force-promote") && rsc.id != top.id && !work.force {
-        let text = format!(
-            "It is not safe to {command} {} as part of {}: the cluster could start it elsewhere \
-             too. Use --force if you are sure",
-            rsc.id, top.id
-        );
-        return Err((exit::UNSAFE, text));
-    }
-    let (class, provider) =
-        (rsc.def.class.as_deref(), rsc.def.provider.as_deref().unwrap_or("heartbeat"));
-    let kind = rsc.def.agent.as_deref().unwrap_or_default();
-    if class != Some("ocf") || kind.contains('/') || provider.contains('/') {
-        let text = format!("--{command} is supported for agents of class ocf only");
-        return Err((3, text));
-    }
-    let action = match command {
-        "validate" => "validate-all",
-        "force-check" => "monitor",
-        other => other.strip_prefix("force-").unwrap_or(other),
-    };
-    let node = work.node_name().unwrap_or_else(crate::nvattrs::local_node);
-    let now = Time::from_epoch(Date::now().epoch());
-    let model = work.cluster.model.clone();
-    let params = crm_scheduler::overview::parameters(model, now, &rsc.id, Some(&node));
-    let path = Path::new(OCF_ROOT).join("resource.d").join(provider).join(kind);
-    let mut agent = Command::new(&path);
-    agent
-        .arg(action)
-        .env("OCF_ROOT", OCF_ROOT)
-        .env("OCF_RA_VERSION_MAJOR", "1")
-        .env("OCF_RA_VERSION_MINOR", "1")
-        .env("OCF_RESOURCE_INSTANCE", rsc.id.as_ref())
-        .env("OCF_RESOURCE_TYPE", kind)
-        .env("OCF_RESOURCE_PROVIDER", provider)
-        .env("OCF_RESKEY_CRM_meta_on_node", &node);
-    for (name, value) in &params {
-        agent.env(format!("OCF_RESKEY_{name}"), value.as_ref());
-    }
-    for pair in &work.given.rest {
-        if let Some((name, value)) = pair.split_once('=') {
-            agent.env(format!("OCF_RESKEY_{name}"), value);
-        }
-    }
-    out.flush();
-    let result = agent.output().map_err(|e| (5, format!("{}: {e}", path.display())))?;
-    let code = result.status.code().unwrap_or(exit::ERROR);
-    let text = cib_model::exit_status_text(i64::from(code));
-    let name = &rsc.id;
-    out.line(&format!(
-        "Operation {command} for {name} (ocf:{provider}:{kind}) returned: '{text}' ({code})"
-    ));
-    if out.verbose > 0 || code != 0 {
-        out.print(&String::from_utf8_lossy(&result.stdout));
-        out.print(&String::from_utf8_lossy(&result.stderr));
-    }
-    let mut xml = Element::new("resource-agent-action")
-        .attr("action", action)
-        .attr("rsc", name)
-        .attr("class", "ocf")
-        .attr("provider", provider)
-        .attr("type", kind);
-    xml.push(Element::new("agent-status").attr("code", code).attr("message", text));
-    out.xml(xml);
-    if code == 0 { Ok(()) } else { Err((code, String::new())) }
 }

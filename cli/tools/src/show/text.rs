@@ -1,33 +1,27 @@
-//! State as nested lists for people.
+//! Nodes and resources as nested lists for people.
 
 use std::collections::BTreeMap;
 
-use cib_model::{HistoryOp, ResourceKind, Role, exit_status_text};
-use crm_scheduler::overview::{NodeHistoryView, NodeSort, NodeView, OpView, RscHistoryView};
+use cib_model::{ResourceKind, Role, exit_status_text};
+use crm_scheduler::overview::{NodeSort, NodeView, OpView};
 
-use super::{Cluster, Filter, Report, Section, Show, meta, time_text};
+use super::{Cluster, Filter, Report, Show, meta};
 use crate::output::Out;
 
-/// Prints sections with their titles.
-pub(crate) struct Sections<'a> {
-    cluster: &'a Cluster,
-    report: &'a Report,
-}
-
 /// A list whose title is printed with its first entry.
-struct List<'a> {
+pub(super) struct List<'a> {
     title: String,
     open: bool,
     out: &'a mut Out,
 }
 
 impl<'a> List<'a> {
-    fn new(title: String, out: &'a mut Out) -> List<'a> {
+    pub(super) fn new(title: String, out: &'a mut Out) -> List<'a> {
         List { title, open: false, out }
     }
 
     /// The output, after the title.
-    fn open(&mut self) -> &mut Out {
+    pub(super) fn open(&mut self) -> &mut Out {
         if !self.open {
             self.open = true;
             self.out.open(&self.title);
@@ -35,7 +29,7 @@ impl<'a> List<'a> {
         self.out
     }
 
-    fn close(self) -> bool {
+    pub(super) fn close(self) -> bool {
         if self.open {
             self.out.close();
         }
@@ -44,40 +38,7 @@ impl<'a> List<'a> {
 }
 
 impl Cluster {
-    /// Prints a report.
-    pub(crate) fn print(&self, report: &Report, out: &mut Out) {
-        Sections { cluster: self, report }.summary(out);
-        self.print_state(report, out);
-    }
-
-    /// Prints a report without its summary.
-    pub(crate) fn print_state(&self, report: &Report, out: &mut Out) {
-        let all = Sections { cluster: self, report };
-        if report.has(Section::Nodes) {
-            all.nodes(out);
-        }
-        if report.has(Section::Resources) {
-            let summary = true;
-            self.print_resources(report.show, summary, &report.nodes, &report.resources, out);
-        }
-        if report.has(Section::Attributes) {
-            all.attributes(out);
-        }
-        if report.has(Section::Operations) || report.has(Section::FailCounts) {
-            all.history(out);
-        }
-        if report.has(Section::Failures) {
-            all.failures(out);
-        }
-        if report.has(Section::Tickets) {
-            all.tickets(out);
-        }
-        if report.has(Section::Bans) {
-            all.bans(out);
-        }
-    }
-
-    fn node_name(&self, node: &NodeView, detail: bool) -> String {
+    pub(super) fn node_name(&self, node: &NodeView, detail: bool) -> String {
         let mut text = node.name.to_string();
         if detail {
             if node.sort == NodeSort::Guest {
@@ -159,12 +120,12 @@ impl Cluster {
         printed
     }
 
-    fn listed(&self, ix: usize, only: &Filter) -> bool {
+    pub(super) fn listed(&self, ix: usize, only: &Filter) -> bool {
         let rsc = self.rsc(ix);
         only.has(&rsc.shown_id) || rsc.parent.is_some_and(|p| only.has(&self.rsc(p).shown_id))
     }
 
-    fn print_brief(&self, list: &[usize], show: Show, out: &mut Out) -> bool {
+    pub(super) fn print_brief(&self, list: &[usize], show: Show, out: &mut Out) -> bool {
         // For each agent the number of resources, and of active ones by node.
         let mut agents: BTreeMap<String, (usize, BTreeMap<String, usize>)> = BTreeMap::new();
         for ix in list {
@@ -570,7 +531,7 @@ impl Cluster {
         list.close()
     }
 
-    fn node_status(&self, node: &NodeView) -> &'static str {
+    pub(super) fn node_status(&self, node: &NodeView) -> &'static str {
         match node {
             NodeView { unclean: true, online: true, .. } => "UNCLEAN (online)",
             NodeView { unclean: true, pending: true, .. } => "UNCLEAN (pending)",
@@ -586,66 +547,6 @@ impl Cluster {
             _ => "OFFLINE",
         }
     }
-}
-
-/// A duration for people.
-pub(crate) fn interval_text(ms: u32) -> String {
-    const UNITS: [(u32, &str); 3] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m")];
-    if ms == 0 {
-        return "0s".into();
-    }
-    let mut out = String::new();
-    let mut left = ms;
-    for (unit, letter) in UNITS {
-        if left >= unit {
-            out.push_str(&format!("{}{letter}", left / unit));
-            left %= unit;
-        }
-    }
-    match (left / 1000, left % 1000) {
-        (0, 0) => {}
-        (0, ms) => out.push_str(&format!("{ms}ms")),
-        (s, 0) => out.push_str(&format!("{s}s")),
-        (s, ms) => out.push_str(&format!("{s}.{ms:03}s")),
-    }
-    out
-}
-
-/// How the execution of an operation ended.
-pub(crate) fn status_text(status: Option<i64>) -> &'static str {
-    match status.unwrap_or(0) {
-        -1 => "Pending",
-        0 => "Done",
-        1 => "Cancelled",
-        2 => "Timed out",
-        3 => "Unsupported",
-        4 => "Error",
-        5 => "Hard error",
-        6 => "Fatal error",
-        7 => "Not installed",
-        8 => "Internal communication failure",
-        9 => "Cannot execute now",
-        10 => "No fence device",
-        11 => "CIB secrets unavailable",
-        _ => "Unrecognized status (bug?)",
-    }
-}
-
-/// The operations of a history that are worth showing, by the order of their calls.
-pub(crate) fn shown_ops(history: &RscHistoryView) -> Vec<&HistoryOp> {
-    let mut ops: Vec<&HistoryOp> = history
-        .ops
-        .iter()
-        .filter(|op| op.operation.as_deref() != Some("notify"))
-        .filter(|op| !(op.rc == Some(7) && op.is_probe()))
-        .collect();
-    ops.sort_by_key(|op| op.call_id);
-    ops
-}
-
-/// An operation's name; a monitor that does not recur is a probe.
-pub(crate) fn task(op: &HistoryOp) -> &str {
-    if op.is_probe() { "probe" } else { op.operation.as_deref().unwrap_or_default() }
 }
 
 impl Cluster {
@@ -681,434 +582,4 @@ impl Cluster {
                     || report.resources.has(&self.rsc(top).shown_id))
         })
     }
-}
-
-impl Sections<'_> {
-    fn summary(&self, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let mut list = List::new("Cluster Summary".into(), out);
-        if report.has(Section::Stack) {
-            let stack = cluster.model.options.raw("cluster-infrastructure").unwrap_or("unknown");
-            list.open().item(&format!("Stack: {stack}"));
-        }
-        if report.has(Section::Dc) || cluster.view.dc.is_none() {
-            let text = match cluster.view.dc {
-                None => "NONE".to_string(),
-                Some(dc) => {
-                    let name = cluster.node_name(cluster.node(dc), report.show.detail);
-                    let version = cluster.model.options.raw("dc-version").unwrap_or("unknown");
-                    let mixed = if cluster.mixed_version() { "MIXED-VERSION " } else { "" };
-                    let quorum = cib_model::is_true(cluster.cib_attr("have-quorum"));
-                    let with = if quorum { "with" } else { "WITHOUT" };
-                    format!("{name} (version {version}) - {mixed}partition {with} quorum")
-                }
-            };
-            list.open().item(&format!("Current DC: {text}"));
-        }
-        if report.has(Section::Times) {
-            let now = time_text(crate::dates::Date::now().epoch());
-            let on = crate::live::local_name().map(|n| format!(" on {n}")).unwrap_or_default();
-            list.open().item(&format!("Last updated: {now}{on}"));
-            let part = |name: &str, word: &str| {
-                cluster.cib_attr(name).map(|v| format!("{word}{v}")).unwrap_or_default()
-            };
-            let change = part("cib-last-written", "")
-                + &part("update-user", " by ")
-                + &part("update-client", " via ")
-                + &part("update-origin", " on ");
-            list.open().item(&format!("Last change:  {change}"));
-        }
-        if report.has(Section::Counts) {
-            let view = &cluster.view;
-            let plural = |n: usize| if n == 1 { "" } else { "s" };
-            let (nodes, instances) = (view.nodes.len(), view.instances);
-            list.open().item(&format!("{nodes} node{} configured", plural(nodes)));
-            let mut parts = Vec::new();
-            if view.disabled > 0 {
-                parts.push(format!("{} DISABLED", view.disabled));
-            }
-            if view.blocked > 0 {
-                parts.push(format!("{} BLOCKED from further action due to failure", view.blocked));
-            }
-            let mut text =
-                format!("{instances} resource instance{} configured", plural(instances as usize));
-            if !parts.is_empty() {
-                text.push_str(&format!(" ({})", parts.join(", ")));
-            }
-            list.open().item(&text);
-        }
-        if report.has(Section::Options) {
-            for text in self.options() {
-                list.open().item(&text);
-            }
-        }
-        list.close();
-        if report.has(Section::Maintenance) {
-            if cluster.view.in_maintenance {
-                out.print(
-                    "\n              *** Resource management is DISABLED ***\n  The cluster will \
-                     not attempt to start, stop or recover services\n",
-                );
-            } else if cluster.view.stop_all {
-                out.print(
-                    "\n    *** Resource management is DISABLED ***\n  The cluster will keep all \
-                     resources stopped\n",
-                );
-            }
-        }
-    }
-
-    fn options(&self) -> Vec<String> {
-        let options = &self.cluster.model.options;
-        let yes = |name: &str| options.flag(name);
-        let mut out = Vec::new();
-        out.push(format!(
-            "Fencing of failed nodes {}",
-            if yes("fencing-enabled") { "enabled" } else { "disabled" }
-        ));
-        out.push(format!(
-            "Cluster is {}",
-            if yes("symmetric-cluster") { "symmetric" } else { "asymmetric" }
-        ));
-        let policy = match options.get("no-quorum-policy").unwrap_or("stop") {
-            "freeze" => "No quorum policy: Freeze resources",
-            "ignore" => "No quorum policy: Ignore",
-            "demote" => {
-                "No quorum policy: Demote promotable resources and stop all other resources"
-            }
-            "fence" | "suicide" => "No quorum policy: Fence nodes in partition",
-            _ => "No quorum policy: Stop ALL resources",
-        };
-        out.push(policy.into());
-        out
-    }
-
-    fn nodes(&self, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let show = report.show;
-        let shown: Vec<&NodeView> =
-            cluster.view.nodes.iter().filter(|n| report.nodes.has_node(&n.name)).collect();
-        if shown.is_empty() {
-            return;
-        }
-        out.spacer();
-        out.open("Node List");
-        let mut lists: [(&str, Vec<String>); 5] =
-            ["Online", "OFFLINE", "RemoteOnline", "RemoteOFFLINE", "GuestOnline"]
-                .map(|name| (name, Vec::new()));
-        for node in shown {
-            let special = node.unclean
-                || node.pending
-                || (node.fail_standby && node.online)
-                || node.standby
-                || node.maintenance
-                || show.by_node
-                || show.detail
-                || node.health <= 0;
-            if special {
-                self.node(node, out);
-                continue;
-            }
-            let place = match (node.sort, node.online) {
-                (NodeSort::Cluster, true) => 0,
-                (NodeSort::Cluster, false) => 1,
-                (NodeSort::Remote, true) => 2,
-                (NodeSort::Remote, false) => 3,
-                (NodeSort::Guest, true) => 4,
-                (NodeSort::Guest, false) => continue,
-            };
-            lists[place].1.push(cluster.node_name(node, show.detail));
-        }
-        for (title, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
-            out.item(&format!("{title}: [ {} ]", names.join(" ")));
-        }
-        out.close();
-    }
-
-    fn node(&self, node: &NodeView, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let show = report.show;
-        let kind = match node.sort {
-            NodeSort::Cluster => "Node",
-            NodeSort::Remote => "RemoteNode",
-            NodeSort::Guest => "GuestNode",
-        };
-        let name = cluster.node_name(node, show.detail);
-        let mut text = format!("{kind} {name}: {}", cluster.node_status(node));
-        match node.health {
-            ..0 => text.push_str(" (health is RED)"),
-            0 => text.push_str(" (health is YELLOW)"),
-            _ => {}
-        }
-        if show.detail
-            && let Some(set) = cluster.feature_set(node)
-        {
-            text.push_str(&format!(", feature set {set}"));
-        }
-        if !show.by_node {
-            out.item(&text);
-            return;
-        }
-        if show.brief {
-            let mut list = node.running.clone();
-            list.retain(|r| cluster.listed(*r, &report.resources));
-            if !list.is_empty() {
-                out.open(&text);
-                out.open("Resources");
-                let show = Show { rsc_only: true, inactive: false, ..show };
-                cluster.print_brief(&list, show, out);
-                out.close();
-                out.close();
-            }
-        } else {
-            out.open(&text);
-            out.open("Resources");
-            let show = Show { rsc_only: true, ..show };
-            for rsc in &node.running {
-                cluster.print_rsc(*rsc, show, &report.nodes, &report.resources, out);
-            }
-            out.close();
-            out.close();
-        }
-    }
-
-    /// A section whose entries belong to nodes: `body` prints what is below one.
-    fn by_node<T>(
-        &self,
-        title: &str,
-        list: impl Iterator<Item = (usize, T)>,
-        body: impl Fn(&Self, T, &mut Out),
-        out: &mut Out,
-    ) {
-        let mut open = false;
-        for (at, entry) in list {
-            if !open {
-                open = true;
-                out.spacer();
-                out.open(title);
-            }
-            let _ = at;
-            body(self, entry, out);
-        }
-        if open {
-            out.close();
-        }
-    }
-
-    fn attributes(&self, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let nodes = cluster.view.nodes.iter().enumerate().filter(|(_, n)| {
-            n.online && report.nodes.has_node(&n.name) && !cluster.attributes(n).is_empty()
-        });
-        let body = |this: &Self, node: &NodeView, out: &mut Out| {
-            out.open(&format!("Node: {}", cluster.node_name(node, this.report.show.detail)));
-            for (name, value, expected) in cluster.attributes(node) {
-                let mut text = format!("{name:32}\t: {value:10}");
-                if let Some(expected) = expected {
-                    let score = cib_model::scan_min_int(Some(value), i32::MIN);
-                    if score <= 0 {
-                        text.push_str("\t: Connectivity is lost");
-                    } else if score < expected {
-                        text.push_str(&format!(
-                            "\t: Connectivity is degraded (Expected={expected})"
-                        ));
-                    }
-                }
-                out.item(&text);
-            }
-            out.close();
-        };
-        self.by_node("Node Attributes", nodes, body, out);
-    }
-
-    fn history(&self, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let operations = report.has(Section::Operations);
-        let title = if operations { "Operations" } else { "Migration Summary" };
-        let nodes = cluster
-            .view
-            .history
-            .iter()
-            .filter(|h| report.nodes.has_node(&cluster.node(h.node).name))
-            .map(|h| (h.node, h));
-        self.by_node(title, nodes, |this, h, out| this.node_history(h, operations, out), out);
-    }
-
-    fn node_history(&self, history: &NodeHistoryView, operations: bool, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let name = cluster.node_name(cluster.node(history.node), report.show.detail);
-        let mut list = List::new(format!("Node: {name}"), out);
-        for entry in &history.resources {
-            if cluster.history_hidden(entry.rsc, &report.resources) {
-                continue;
-            }
-            let rsc = cluster.rsc(entry.rsc);
-            let id = if operations { &rsc.shown_id } else { &entry.id };
-            let mut text = format!("{id}: migration-threshold={}", rsc.ban_after);
-            if entry.fail_count > 0 {
-                text.push_str(&format!(" fail-count={}", entry.fail_count));
-            }
-            if entry.last_failure > 0 {
-                text.push_str(&format!(" last-failure='{}'", time_text(entry.last_failure)));
-            }
-            if !operations {
-                if entry.fail_count > 0 {
-                    list.open().item(&text);
-                }
-                continue;
-            }
-            let ops = shown_ops(entry);
-            if !ops.is_empty() {
-                let out = list.open();
-                out.open(&text);
-                for op in ops {
-                    out.item(&op_text(op, report.show.timing));
-                }
-                out.close();
-            }
-        }
-        list.close();
-    }
-
-    fn failures(&self, out: &mut Out) {
-        let mut open = false;
-        for failure in self.cluster.failures(self.report) {
-            if !open {
-                open = true;
-                out.spacer();
-                out.open("Failed Resource Actions");
-            }
-            let node = &self.cluster.node(failure.node).name;
-            out.item(&if self.report.show.failed_detail || self.report.show.detail {
-                technical(&failure.op, node)
-            } else {
-                friendly(&failure.op, node)
-            });
-        }
-        if open {
-            out.close();
-        }
-    }
-
-    fn tickets(&self, out: &mut Out) {
-        let tickets = self.cluster.tickets();
-        if tickets.is_empty() {
-            return;
-        }
-        out.spacer();
-        out.open("Tickets");
-        for (id, attrs) in tickets {
-            let get = |name: &str| attrs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-            let granted = cib_model::is_true(get("granted"));
-            let mut text = format!("{id}\t{}", if granted { "granted" } else { "revoked" });
-            if cib_model::is_true(get("standby")) {
-                text.push_str(" [standby]");
-            }
-            if let Some(at) = get("last-granted").and_then(|t| t.parse().ok()) {
-                text.push_str(&format!(" last-granted=\"{}\"", time_text(at)));
-            }
-            out.item(&text);
-        }
-        out.close();
-    }
-
-    fn bans(&self, out: &mut Out) {
-        let Sections { cluster, report } = self;
-        let mut open = false;
-        for ban in cluster.bans(report) {
-            if !open {
-                open = true;
-                out.spacer();
-                out.open("Negative Location Constraints");
-            }
-            let role = if ban.role == Role::Promoted { "in Promoted role " } else { "" };
-            let node = cluster.node_name(cluster.node(ban.node), report.show.detail);
-            let rsc = &cluster.rsc(ban.rsc).id;
-            out.item(&format!("{}\tprevents {rsc} from running {role}on {node}", ban.id));
-        }
-        if open {
-            out.close();
-        }
-    }
-}
-
-fn op_text(op: &HistoryOp, timing: bool) -> String {
-    let mut text = format!("({}) {}", op.call_id, task(op));
-    if op.interval_ms != 0 || timing {
-        text.push(':');
-    }
-    if op.interval_ms != 0 {
-        text.push_str(&format!(" interval=\"{}ms\"", op.interval_ms));
-    }
-    if timing {
-        if let Some(at) = op.last_rc_change.filter(|at| *at > 0) {
-            text.push_str(&format!(" last-rc-change=\"{}\"", time_text(at)));
-        }
-        let (exec, queue) = &op.timings;
-        for (name, value) in [("exec-time", exec), ("queue-time", queue)] {
-            if let Some(value) = value {
-                text.push_str(&format!(" {name}=\"{value}ms\""));
-            }
-        }
-        let rc = op.rc.unwrap_or(0);
-        text.push_str(&format!(" rc={rc} ({})", exit_status_text(rc)));
-    }
-    text
-}
-
-fn friendly(op: &HistoryOp, node: &str) -> String {
-    let key = op.key.as_deref().unwrap_or_default();
-    let (rsc, name, interval) =
-        cib_model::parse_op_key(key).unwrap_or(("unknown resource", "unknown action", 0));
-    let mut text = format!("{rsc} ");
-    if interval != 0 {
-        text.push_str(&format!("{}-interval ", interval_text(interval)));
-    }
-    let name = if name == "monitor" && interval == 0 { "probe" } else { name };
-    text.push_str(&format!("{name} on {node}"));
-    let reason = op.exit_reason.as_deref().filter(|r| !r.is_empty());
-    if op.status.unwrap_or(0) == 0 {
-        text.push_str(&format!(" returned '{}'", exit_status_text(op.rc.unwrap_or(0))));
-        if let Some(reason) = reason {
-            text.push_str(&format!(" ({reason})"));
-        }
-    } else {
-        text.push_str(&format!(" could not be executed ({}", status_text(op.status)));
-        if let Some(reason) = reason {
-            text.push_str(&format!(": {reason}"));
-        }
-        text.push(')');
-    }
-    if let Some(at) = op.last_rc_change {
-        text.push_str(&format!(" at {}", time_text(at)));
-    }
-    let exec = op.timings.0.as_deref().and_then(|t| t.parse::<u32>().ok());
-    if let Some(ms) = exec.filter(|ms| *ms > 0) {
-        text.push_str(&format!(" after {}", interval_text(ms)));
-    }
-    text
-}
-
-fn technical(op: &HistoryOp, node: &str) -> String {
-    let key = op.key.as_deref().unwrap_or("unknown operation");
-    let rc = op.rc.unwrap_or(0);
-    let mut text = format!(
-        "{key} on {node} '{}' ({rc}): call={}, status='{}'",
-        exit_status_text(rc),
-        op.call_id,
-        status_text(op.status)
-    );
-    if let Some(reason) = op.exit_reason.as_deref().filter(|r| !r.is_empty()) {
-        text.push_str(&format!(", exitreason='{reason}'"));
-    }
-    if let Some(at) = op.last_rc_change {
-        text.push_str(&format!(", last-rc-change='{}'", time_text(at)));
-    }
-    let (exec, queue) = &op.timings;
-    for (name, value) in [("queued", queue), ("exec", exec)] {
-        if let Some(value) = value.as_deref().filter(|v| !v.is_empty()) {
-            text.push_str(&format!(", {name}={value}ms"));
-        }
-    }
-    text
 }

@@ -3,7 +3,7 @@
 use cib_model::{ResourceKind, Role, exit_status_text};
 use crm_scheduler::overview::{NodeSort, NodeView};
 
-use super::text::{shown_ops, status_text, task};
+use super::ops::{shown_ops, status_text, task};
 use super::{Cluster, Filter, Report, Section, Show, flag, meta, time_text};
 use crate::output::Element;
 
