@@ -1,9 +1,9 @@
 //! The working set and the questions that all steps ask of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cib_model::{
-    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Time, add_scores,
+    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Text, Time, add_scores,
     eq_ci, is_true,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -80,8 +80,8 @@ pub(crate) struct HistRsc {
     pub(crate) rsc: u32,
 }
 
-/// Where the history of a node is to be found.
-pub(crate) type StateEntry = FxHashMap<Str, Vec<HistRsc>>;
+/// Recorded history by node name and resource id.
+pub(crate) type HistoryIndex = FxHashMap<Str, FxHashMap<Text, Vec<HistRsc>>>;
 
 /// An operation that counts as failed.
 #[derive(Clone, Debug)]
@@ -158,7 +158,8 @@ pub(crate) struct Ws {
     pub(crate) by_id: FxHashMap<Str, RscIx>,
     pub(crate) actions: Vec<Action>,
     pub(crate) singletons: FxHashMap<Sym, ActionIx>,
-    pub(crate) states: FxHashMap<Str, StateEntry>,
+    /// Made when it is first asked for: few plans need it.
+    pub(crate) by_history: OnceLock<HistoryIndex>,
     /// Operations that expired: their parameters count as changed.
     pub(crate) expired_ops: FxHashSet<OpRef>,
     pub(crate) failed: Vec<FailedOp>,

@@ -193,7 +193,7 @@ impl Ws {
         let restart_differs = match (&found.restart, &recorded_restart) {
             (None, _) => false,
             (Some(_), _) if expired => true,
-            (Some(now), Some(then)) => now != then,
+            (Some(now), Some(then)) => **now != **then,
             (Some(_), None) => true,
         };
         found.matches = if restart_differs {
@@ -201,7 +201,7 @@ impl Ws {
         } else {
             match recorded_all {
                 None => DigestMatch::Unknown,
-                Some(all) if all == found.all => DigestMatch::Match,
+                Some(all) if *all == *found.all => DigestMatch::Match,
                 Some(_) if interval == 0 && found.matches == DigestMatch::Restart => {
                     DigestMatch::Restart
                 }

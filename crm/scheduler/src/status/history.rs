@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cib_model::{
-    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, base_name, seconds_of_ms,
+    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, Text, base_name, seconds_of_ms,
 };
 
 use super::outcome::History;
@@ -13,7 +13,7 @@ use crate::reasons::Reason;
 
 /// Which of two recorded operations is newer: 1 if the first, -1 if the second.
 pub(crate) fn compare_ops(a: &HistoryOp, b: &HistoryOp) -> i32 {
-    let same = |x: &Option<cib_model::Str>, y: &Option<cib_model::Str>| match (x, y) {
+    let same = |x: &Option<Text>, y: &Option<Text>| match (x, y) {
         (Some(x), Some(y)) => x.eq_ignore_ascii_case(y),
         (None, None) => true,
         _ => false,
@@ -270,14 +270,14 @@ impl Ws {
     /// A resource that only history knows.
     fn make_removed(&mut self, entry: &ResourceHistory) -> Option<RscIx> {
         let id = entry.id.as_deref()?;
-        let text = |v: &Option<cib_model::Str>| v.as_deref().unwrap_or("").to_owned();
+        let text = |v: &Option<Text>| v.as_deref().unwrap_or("").to_owned();
         let mut def = ResourceDef::primitive(
             id,
             &text(&entry.class),
             &text(&entry.provider),
             &text(&entry.agent),
         );
-        def.attrs.clone_from(&entry.attrs);
+        def.attrs = entry.attrs();
         let rsc = self.unpack_resource(Arc::new(def), None, None)?;
         if self[rsc].is(rf::REMOTE_CONNECTION) {
             let node =
