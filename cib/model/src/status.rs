@@ -69,10 +69,8 @@ pub struct HistoryOp {
     pub status: Option<i64>,
     /// The exit status that was expected, from the transition key; -1 without a key.
     pub target_rc: i64,
-    /// Transition number and sender, from the magic.
-    pub magic: Option<(i64, Text)>,
-    /// The magic as written.
-    pub magic_text: Option<Text>,
+    /// The transition magic.
+    pub magic: Option<Text>,
     /// When the result changed last, seconds since the epoch.
     pub last_rc_change: Option<i64>,
     /// Node that it ran on, as recorded.
@@ -109,6 +107,12 @@ impl HistoryOp {
     /// run: that says "not running" rather than "failed".
     pub fn is_masked_probe_failure(&self) -> bool {
         self.is_probe() && (matches!(self.rc, Some(2 | 5)) || self.status == Some(7))
+    }
+
+    /// Transition number and sender, from the magic (`status:rc;key`).
+    pub fn transition(&self) -> Option<(i64, &str)> {
+        let (_, key) = self.magic.as_deref()?.split_once(';')?;
+        decode_key(key).map(|(transition, _, sender)| (transition, sender))
     }
 
     fn read(node: Node<'_>, names: &HistoryNames) -> HistoryOp {
@@ -150,10 +154,7 @@ fn setter(name: &str) -> Option<Setter> {
         "rc-code" => |op, a| op.rc = scan_int(a.value()),
         "op-status" => |op, a| op.status = scan_int(a.value()),
         "transition-key" => |op, a| op.target_rc = decode_key(a.value()).map_or(-1, |d| d.1),
-        "transition-magic" => |op, a| {
-            op.magic = decode_magic(a);
-            op.magic_text = Some(a.text());
-        },
+        "transition-magic" => |op, a| op.magic = Some(a.text()),
         "last-rc-change" => |op, a| op.last_rc_change = scan_int(a.value()),
         "on_node" => |op, a| op.on_node = Some(a.text()),
         "exit-reason" => |op, a| op.exit_reason = Some(a.text()),
@@ -169,14 +170,6 @@ fn setter(name: &str) -> Option<Setter> {
         "queue-time" => |op, a| op.timings.1 = Some(a.text()),
         _ => return None,
     })
-}
-
-/// Transition and sender of a transition magic (`status:rc;key`).
-fn decode_magic(magic: Attr<'_>) -> Option<(i64, Text)> {
-    let value = magic.value();
-    let (_, key) = value.split_once(';')?;
-    let (transition, _, sender) = decode_key(key)?;
-    Some((transition, magic.text().part(sender)))
 }
 
 /// Transition, expected exit status and sender of a transition key
@@ -212,9 +205,13 @@ pub struct ResourceHistory {
 impl ResourceHistory {
     fn read(node: Node<'_>, names: &HistoryNames) -> ResourceHistory {
         let mut found = ResourceHistory {
-            ops: node.children_named("lrm_rsc_op").map(|o| HistoryOp::read(o, names)).collect(),
+            // Most have one or two: room for more would be most of a model's memory.
+            ops: Vec::with_capacity(node.children_named("lrm_rsc_op").count()),
             ..ResourceHistory::default()
         };
+        for op in node.children_named("lrm_rsc_op") {
+            found.ops.push(HistoryOp::read(op, names));
+        }
         for attr in node.numbered_attrs() {
             match attr.name() {
                 "id" => found.id = Some(attr.text()),

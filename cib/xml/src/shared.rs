@@ -19,20 +19,6 @@ impl Text {
     pub(crate) fn new(all: &Arc<String>, start: u32, len: u32) -> Text {
         Text { all: all.clone(), start, len }
     }
-
-    /// The place of `part` within this text, as a piece of its own; a copy if it is none of it.
-    #[must_use]
-    pub fn part(&self, part: &str) -> Text {
-        let offset = (part.as_ptr() as usize).wrapping_sub(self.as_ptr() as usize);
-        match self.get(offset..offset.wrapping_add(part.len())) {
-            Some(_) => Text {
-                all: self.all.clone(),
-                start: self.start + offset as u32,
-                len: part.len() as u32,
-            },
-            None => part.into(),
-        }
-    }
 }
 
 impl Deref for Text {

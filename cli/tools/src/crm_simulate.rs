@@ -60,6 +60,7 @@ impl Session<'_> {
             return Err((exit::USAGE, "No state given (use --xml-file)".into()));
         };
         let mut doc = input::parse(&text, "the state")?;
+        drop(text);
         if doc.root().attr("validate-with") == Some("none") {
             self.out.error(NO_SCHEMA);
         }
@@ -78,7 +79,7 @@ impl Session<'_> {
         if !process {
             return Ok(exit::OK);
         }
-        let plan = crm_scheduler::schedule(&doc, now, flags, 1);
+        let plan = crm_scheduler::schedule_status(status, 1);
         self.show_scores(&plan);
         self.save(&plan)?;
         if !self.quiet {

@@ -23,8 +23,7 @@ pub(crate) mod ws_types {
     pub(crate) use super::ws::{Config, HistRsc, HistoryIndex, OpRef, Placement, Where};
 }
 pub(crate) use ws::{
-    Coloc, FailedOp, HistRsc, LocationCon, OpRef, Ordering, ParamCheck, Placement, Ticket, Where,
-    Ws, cf,
+    Coloc, FailedOp, LocationCon, OpRef, Ordering, ParamCheck, Placement, Ticket, Where, Ws, cf,
 };
 
 use std::ops::{Index, IndexMut};

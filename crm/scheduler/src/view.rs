@@ -133,6 +133,10 @@ impl Status {
         Status { ws }
     }
 
+    pub(crate) fn into_ws(self) -> Ws {
+        self.ws
+    }
+
     /// Whether the partition has quorum.
     pub fn quorate(&self) -> bool {
         self.ws.config.quorate

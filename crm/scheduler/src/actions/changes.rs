@@ -1,9 +1,9 @@
 //! What changed in the configuration since operations were recorded.
 
-use cib_model::{Str, Text};
+use cib_model::{ResourceHistory, Str, Text};
 use rustc_hash::FxHashMap;
 
-use crate::base::{HistRsc, NodeIx, OpRef, RscIx, Sym, Ws, ar, rf, task};
+use crate::base::{NodeIx, OpRef, RscIx, Sym, Ws, ar, rf, task};
 use crate::status::Count;
 use crate::status::digest::DigestMatch;
 
@@ -32,8 +32,7 @@ impl Ws {
                 };
                 for rsc in by_id.get(id).into_iter().flatten().rev().copied() {
                     if self.is_primitive(rsc) {
-                        let entry = HistRsc { state: at as u32, rsc: r as u32 };
-                        self.check_history(entry, rsc, node);
+                        self.check_history(entry, (at as u32, r as u32), rsc, node);
                     }
                 }
             }
@@ -50,7 +49,7 @@ impl Ws {
         r.children.iter().for_each(|c| self.index_ids(*c, into));
     }
 
-    fn check_history(&mut self, at: HistRsc, rsc: RscIx, node: NodeIx) {
+    fn check_history(&mut self, entry: &ResourceHistory, at: (u32, u32), rsc: RscIx, node: NodeIx) {
         if self[rsc].is(rf::REMOVED) {
             if !self.is_anonymous_clone(Some(self.uber(rsc))) {
                 self.schedule_cleanup(rsc, node, false);
@@ -58,22 +57,15 @@ impl Ws {
             return;
         }
         let active = self[rsc].active.contains(&node);
-        if self.agent_changed(at, rsc, node, active) {
+        if self.agent_changed(entry, rsc, node, active) {
             self.schedule_cleanup(rsc, node, false);
         }
         if !active {
             return;
         }
-        let model = self.model.clone();
-        let Some(entry) =
-            model.node_states[at.state as usize].history.as_ref().map(|h| &h[at.rsc as usize])
-        else {
-            return;
-        };
-        let ops = self.sorted_ops(entry, (at.state, at.rsc));
-        let refs: Vec<&cib_model::HistoryOp> =
-            ops.iter().map(|o| &entry.ops[o.op as usize]).collect();
-        let (start, stop) = crate::status::active_range(&refs);
+        let ops = self.sorted_ops(entry, at);
+        let (start, stop) =
+            crate::status::active_range(ops.iter().map(|o| &entry.ops[o.op as usize]));
         if start < stop {
             return;
         }
@@ -108,10 +100,14 @@ impl Ws {
         }
     }
 
-    fn agent_changed(&mut self, at: HistRsc, rsc: RscIx, node: NodeIx, active: bool) -> bool {
-        let model = self.model.clone();
-        let Some(history) = &model.node_states[at.state as usize].history else { return false };
-        let (old, def) = (&history[at.rsc as usize], self[rsc].def.clone());
+    fn agent_changed(
+        &mut self,
+        old: &ResourceHistory,
+        rsc: RscIx,
+        node: NodeIx,
+        active: bool,
+    ) -> bool {
+        let def = &self[rsc].def;
         let differs = |old: &Option<Text>, new: &Option<Str>| old.as_deref() != new.as_deref();
         let changed = differs(&old.agent, &def.agent)
             || differs(&old.class, &def.class)
@@ -150,7 +146,7 @@ impl Ws {
             && recorded_secure.is_some()
             && found.secure.as_deref() == recorded_secure.as_deref()
         {
-            let magic = self.op(at).magic_text.clone();
+            let magic = self.op(at).magic.clone();
             let line = format!(
                 "Only 'private' parameters to {}-interval {} for {} on {} changed: {}",
                 readable_interval(interval),

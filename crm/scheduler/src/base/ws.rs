@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use cib_model::{
-    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Text, Time, add_scores,
-    eq_ci, is_true,
+    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Text, Time,
+    add_scores, eq_ci, is_true,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -156,6 +156,8 @@ pub(crate) struct Ws {
     /// Resources at the top, by falling priority.
     pub(crate) top: Vec<RscIx>,
     pub(crate) by_id: FxHashMap<Str, RscIx>,
+    /// Instances by the name under which a node's history knows them.
+    pub(crate) by_history_id: FxHashMap<Str, Vec<RscIx>>,
     pub(crate) actions: Vec<Action>,
     pub(crate) singletons: FxHashMap<Sym, ActionIx>,
     /// Made when it is first asked for: few plans need it.
@@ -410,14 +412,19 @@ impl Ws {
         if let Some(rsc) = self.by_id.get(id) {
             return Some(*rsc);
         }
-        self.top.iter().find_map(|r| self.find_history_id(*r, id))
+        self.by_history_id.get(id)?.iter().copied().min()
     }
 
-    fn find_history_id(&self, rsc: RscIx, id: &str) -> Option<RscIx> {
-        if self[rsc].history_id.as_deref() == Some(id) {
-            return Some(rsc);
+    /// Sets under which name a node's history knows an anonymous instance.
+    pub(crate) fn set_history_id(&mut self, rsc: RscIx, id: Option<Str>) {
+        if let Some(old) = std::mem::replace(&mut self[rsc].history_id, id.clone())
+            && let Some(named) = self.by_history_id.get_mut(&old)
+        {
+            named.retain(|r| *r != rsc);
         }
-        self[rsc].children.iter().find_map(|c| self.find_history_id(*c, id))
+        if let Some(id) = id {
+            self.by_history_id.entry(id).or_default().push(rsc);
+        }
     }
 
     /// Below `rsc`, the instance whose id, or configured id, is `id`.

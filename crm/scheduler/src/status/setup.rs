@@ -33,6 +33,7 @@ impl Ws {
             rscs: Vec::new(),
             top: Vec::new(),
             by_id: FxHashMap::default(),
+            by_history_id: FxHashMap::default(),
             actions: Vec::new(),
             singletons: FxHashMap::default(),
             by_history: OnceLock::new(),
