@@ -99,6 +99,7 @@ impl Session<'_> {
         if let Some(path) = self.given.get("save-output") {
             write_file(path, &doc.root().to_xml(Style::Pretty))?;
         }
+        drop(plan);
         if !self.quiet {
             let now = self.effective_time(&doc)?;
             let status = crm_scheduler::status(&doc, now, flags);
