@@ -1,6 +1,7 @@
 //! The recorded status: node states and operation history.
 
 use cib_xml::{Attr, Doc, Node, Text};
+use smallvec::SmallVec;
 
 use crate::attrs::Str;
 use crate::model::Reader;
@@ -196,8 +197,9 @@ pub struct ResourceHistory {
     pub container: Option<Text>,
     /// When the resource was locked to this node, seconds since the epoch, 0 if it was not.
     pub shutdown_lock: i64,
-    /// Operations in document order.
-    pub ops: Vec<HistoryOp>,
+    /// Operations in document order. Most resources do not run on most nodes, where a probe is all
+    /// that is recorded.
+    pub ops: SmallVec<[HistoryOp; 1]>,
     /// Further attributes of the element.
     pub others: Vec<(Str, Text)>,
 }
@@ -205,8 +207,8 @@ pub struct ResourceHistory {
 impl ResourceHistory {
     fn read(node: Node<'_>, names: &HistoryNames) -> ResourceHistory {
         let mut found = ResourceHistory {
-            // Most have one or two: room for more would be most of a model's memory.
-            ops: Vec::with_capacity(node.children_named("lrm_rsc_op").count()),
+            // Counted first: room to spare would be most of a model's memory.
+            ops: SmallVec::with_capacity(node.children_named("lrm_rsc_op").count()),
             ..ResourceHistory::default()
         };
         for op in node.children_named("lrm_rsc_op") {
@@ -294,8 +296,11 @@ impl NodeState {
                 .map(|t| Blocks::read(reader, t, "utilization", ""))
                 .unwrap_or_default(),
             history: history.map(|h| {
-                let entries = h.children_named("lrm_resource");
-                entries.map(|e| ResourceHistory::read(e, names)).collect()
+                let mut list = Vec::with_capacity(h.children_named("lrm_resource").count());
+                for entry in h.children_named("lrm_resource") {
+                    list.push(ResourceHistory::read(entry, names));
+                }
+                list
             }),
         }
     }

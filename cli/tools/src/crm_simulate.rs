@@ -88,7 +88,9 @@ impl Session<'_> {
         if !self.given.has("simulate") {
             return Ok(exit::OK);
         }
-        let done = execute::execute(&mut doc, &plan);
+        // What remains of the plan is let go before the state changes: it shares its text.
+        let pretended = execute::Pretended::new(plan);
+        let done = pretended.execute(&mut doc);
         if !self.quiet {
             self.list("Executing Cluster Transition", &done.lines);
         }
@@ -99,7 +101,6 @@ impl Session<'_> {
         if let Some(path) = self.given.get("save-output") {
             write_file(path, &doc.root().to_xml(Style::Pretty))?;
         }
-        drop(plan);
         if !self.quiet {
             let now = self.effective_time(&doc)?;
             let status = crm_scheduler::status(&doc, now, flags);

@@ -457,7 +457,7 @@ fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
                 rsc: rsc.0 as usize,
                 fail_count,
                 last_failure,
-                ops: entry.ops.clone(),
+                ops: entry.ops.to_vec(),
             });
         }
         out.push(NodeHistoryView { node: place, resources });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cib_xml::{Doc, Node, NodeId};
-use crm_graph::{Action, ActionKind};
+use crm_graph::{Action, ActionKind, Transition};
 use crm_scheduler::Plan;
 
 /// What came of it.
@@ -14,29 +14,45 @@ pub(super) struct Done {
     pub(super) complete: bool,
 }
 
-/// Carries the plan out on `doc`.
-pub(super) fn execute(doc: &mut Doc, plan: &Plan) -> Done {
-    let mut lines = Vec::new();
-    let mut confirmed: BTreeSet<u32> = BTreeSet::new();
-    let mut open: Vec<usize> = (0..plan.transition.synapses.len()).collect();
-    loop {
-        let before = open.len();
-        open.retain(|at| {
-            let synapse = &plan.transition.synapses[*at];
-            let ready = synapse.inputs.iter().all(|input| confirmed.contains(input));
-            if ready {
-                perform(doc, plan, &synapse.action, &mut lines);
-                confirmed.insert(synapse.action.id);
+/// What is to be carried out.
+pub(super) struct Pretended {
+    transition: Transition,
+    /// Ids of its actions' resources that the plan knows as such.
+    known: BTreeSet<String>,
+}
+
+impl Pretended {
+    pub(super) fn new(plan: Plan) -> Pretended {
+        let resources = plan.transition.synapses.iter().filter_map(|s| s.action.resource.as_ref());
+        let ids = resources.flat_map(|r| std::iter::once(&r.id).chain(&r.long_id));
+        let known = ids.filter(|id| plan.has_resource(id)).cloned().collect();
+        Pretended { transition: plan.transition, known }
+    }
+
+    /// Carries it out on `doc`.
+    pub(super) fn execute(&self, doc: &mut Doc) -> Done {
+        let mut lines = Vec::new();
+        let mut confirmed: BTreeSet<u32> = BTreeSet::new();
+        let mut open: Vec<usize> = (0..self.transition.synapses.len()).collect();
+        loop {
+            let before = open.len();
+            open.retain(|at| {
+                let synapse = &self.transition.synapses[*at];
+                let ready = synapse.inputs.iter().all(|input| confirmed.contains(input));
+                if ready {
+                    perform(doc, &self.known, &synapse.action, &mut lines);
+                    confirmed.insert(synapse.action.id);
+                }
+                !ready
+            });
+            if open.is_empty() || open.len() == before {
+                return Done { lines, complete: open.is_empty() };
             }
-            !ready
-        });
-        if open.is_empty() || open.len() == before {
-            return Done { lines, complete: open.is_empty() };
         }
     }
 }
 
-fn perform(doc: &mut Doc, plan: &Plan, action: &Action, lines: &mut Vec<String>) {
+fn perform(doc: &mut Doc, known: &BTreeSet<String>, action: &Action, lines: &mut Vec<String>) {
     let node = action.on_node.as_deref();
     match action.kind {
         ActionKind::Pseudo => {
@@ -58,14 +74,19 @@ fn perform(doc: &mut Doc, plan: &Plan, action: &Action, lines: &mut Vec<String>)
                 None => format!("Cluster action:  {what} on {on}"),
             });
         }
-        ActionKind::Resource => resource_action(doc, plan, action, lines),
+        ActionKind::Resource => resource_action(doc, known, action, lines),
     }
 }
 
-fn resource_action(doc: &mut Doc, plan: &Plan, action: &Action, lines: &mut Vec<String>) {
+fn resource_action(
+    doc: &mut Doc,
+    known: &BTreeSet<String>,
+    action: &Action,
+    lines: &mut Vec<String>,
+) {
     let (Some(rsc), Some(node)) = (&action.resource, action.on_node.as_deref()) else { return };
-    let long = rsc.long_id.as_deref().filter(|l| plan.has_resource(l));
-    let name = if plan.has_resource(&rsc.id) { &rsc.id } else { long.unwrap_or(&rsc.id) };
+    let long = rsc.long_id.as_deref().filter(|l| known.contains(*l));
+    let name = if known.contains(&rsc.id) { &rsc.id } else { long.unwrap_or(&rsc.id) };
     let operation = action.operation.as_str();
     let interval: u32 =
         action.attribute("CRM_meta_interval").and_then(|i| i.parse().ok()).unwrap_or(0);
