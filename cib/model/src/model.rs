@@ -12,7 +12,7 @@ use crate::nvpair::Blocks;
 use crate::options::Options;
 use crate::resource::{OpDef, ResourceDef, ResourceKind};
 use crate::rule::{NextChange, RuleInput};
-use crate::status::NodeState;
+use crate::status::{HistoryNames, NodeState};
 use crate::text::{eq_ci, is_true, scan_int};
 use crate::time::Time;
 
@@ -213,9 +213,10 @@ impl Model {
                 Constraint::read(&reader, node, &mut model.constraints);
             }
         }
+        let names = HistoryNames::of(doc);
         for node in status.into_iter().flat_map(Node::children) {
             match node.name() {
-                "node_state" => model.node_states.push(NodeState::read(&reader, node)),
+                "node_state" => model.node_states.push(NodeState::read(&reader, &names, node)),
                 "tickets" => model.tickets.extend(node.children().filter_map(read_ticket)),
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! The recorded status: node states and operation history.
 
-use cib_xml::Node;
+use cib_xml::{Attr, Doc, Node, Text};
+use smallvec::SmallVec;
 
 use crate::attrs::Str;
 use crate::model::Reader;
@@ -51,14 +52,14 @@ impl ExecStatus {
 }
 
 /// One `<lrm_rsc_op>`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistoryOp {
     /// Its id.
-    pub id: Option<Str>,
+    pub id: Option<Text>,
     /// Name of the operation.
-    pub operation: Option<Str>,
+    pub operation: Option<Text>,
     /// Key of the operation, or where an old entry has none, its id.
-    pub key: Option<Str>,
+    pub key: Option<Text>,
     /// Interval in milliseconds.
     pub interval_ms: u32,
     /// Number of the call, -1 for a pending one.
@@ -69,34 +70,32 @@ pub struct HistoryOp {
     pub status: Option<i64>,
     /// The exit status that was expected, from the transition key; -1 without a key.
     pub target_rc: i64,
-    /// Transition number and sender, from the magic.
-    pub magic: Option<(i64, Str)>,
-    /// The magic as written.
-    pub magic_text: Option<Str>,
+    /// The transition magic.
+    pub magic: Option<Text>,
     /// When the result changed last, seconds since the epoch.
     pub last_rc_change: Option<i64>,
     /// Node that it ran on, as recorded.
-    pub on_node: Option<Str>,
+    pub on_node: Option<Text>,
     /// Why it failed, in the agent's words.
-    pub exit_reason: Option<Str>,
+    pub exit_reason: Option<Text>,
     /// Digest over all parameters.
-    pub digest: Option<Str>,
+    pub digest: Option<Text>,
     /// Digest over parameters that need a restart.
-    pub restart_digest: Option<Str>,
+    pub restart_digest: Option<Text>,
     /// Digest over parameters that are not secret.
-    pub secure_digest: Option<Str>,
+    pub secure_digest: Option<Text>,
     /// Names of parameters that need a restart.
-    pub force_restart: Option<Str>,
+    pub force_restart: Option<Text>,
     /// Names of secret parameters.
-    pub secure_params: Option<Str>,
+    pub secure_params: Option<Text>,
     /// Feature set of the node that recorded it.
-    pub feature_set: Option<Str>,
+    pub feature_set: Option<Text>,
     /// Where a migration came from.
-    pub migrate_source: Option<Str>,
+    pub migrate_source: Option<Text>,
     /// Where a migration goes.
-    pub migrate_target: Option<Str>,
+    pub migrate_target: Option<Text>,
     /// Seconds or milliseconds that it took and queued, as written.
-    pub timings: (Option<Str>, Option<Str>),
+    pub timings: (Option<Text>, Option<Text>),
 }
 
 impl HistoryOp {
@@ -111,40 +110,67 @@ impl HistoryOp {
         self.is_probe() && (matches!(self.rc, Some(2 | 5)) || self.status == Some(7))
     }
 
-    fn read(node: Node<'_>) -> HistoryOp {
-        let owned = |name: &str| node.attr(name).map(Str::from);
-        let number = |name: &str| node.attr(name).and_then(scan_int);
-        let key = node.attr("operation_key").filter(|k| !k.is_empty()).or(node.attr("id"));
-        HistoryOp {
-            id: owned("id"),
-            operation: owned("operation"),
-            key: key.map(Str::from),
-            interval_ms: number("interval").and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
-            call_id: number("call-id").unwrap_or(-1),
-            rc: number("rc-code"),
-            status: number("op-status"),
-            target_rc: node
-                .attr("transition-key")
-                .map_or(-1, |k| decode_key(k).map_or(-1, |d| d.1)),
-            magic: node.attr("transition-magic").and_then(|magic| {
-                let (_, key) = magic.split_once(';')?;
-                decode_key(key).map(|(transition, _, uuid)| (transition, uuid.into()))
-            }),
-            magic_text: owned("transition-magic"),
-            last_rc_change: number("last-rc-change"),
-            on_node: owned("on_node"),
-            exit_reason: owned("exit-reason"),
-            digest: owned("op-digest"),
-            restart_digest: owned("op-restart-digest"),
-            secure_digest: owned("op-secure-digest"),
-            force_restart: owned("op-force-restart"),
-            secure_params: owned("op-secure-params"),
-            feature_set: owned("crm_feature_set"),
-            migrate_source: owned("migrate_source"),
-            migrate_target: owned("migrate_target"),
-            timings: (owned("exec-time"), owned("queue-time")),
-        }
+    /// Transition number and sender, from the magic (`status:rc;key`).
+    pub fn transition(&self) -> Option<(i64, &str)> {
+        let (_, key) = self.magic.as_deref()?.split_once(';')?;
+        decode_key(key).map(|(transition, _, sender)| (transition, sender))
     }
+
+    fn read(node: Node<'_>, names: &HistoryNames) -> HistoryOp {
+        let mut op = HistoryOp { call_id: -1, target_rc: -1, ..HistoryOp::default() };
+        for attr in node.numbered_attrs() {
+            if let Some(set) = names.0[attr.name_index()] {
+                set(&mut op, attr);
+            }
+        }
+        if op.key.is_none() {
+            op.key.clone_from(&op.id);
+        }
+        op
+    }
+}
+
+/// What an attribute of an `<lrm_rsc_op>` sets.
+type Setter = fn(&mut HistoryOp, Attr<'_>);
+
+/// For each name in a document, what it sets: most of a CIB is history, so its attributes are gone
+/// through once rather than looked up by name.
+pub(crate) struct HistoryNames(Vec<Option<Setter>>);
+
+impl HistoryNames {
+    pub(crate) fn of(doc: &Doc) -> HistoryNames {
+        HistoryNames(doc.names().map(setter).collect())
+    }
+}
+
+fn setter(name: &str) -> Option<Setter> {
+    Some(match name {
+        "id" => |op, a| op.id = Some(a.text()),
+        "operation" => |op, a| op.operation = Some(a.text()),
+        "operation_key" => |op, a| op.key = Some(a.text()).filter(|key| !key.is_empty()),
+        "interval" => |op, a| {
+            op.interval_ms = scan_int(a.value()).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        },
+        "call-id" => |op, a| op.call_id = scan_int(a.value()).unwrap_or(-1),
+        "rc-code" => |op, a| op.rc = scan_int(a.value()),
+        "op-status" => |op, a| op.status = scan_int(a.value()),
+        "transition-key" => |op, a| op.target_rc = decode_key(a.value()).map_or(-1, |d| d.1),
+        "transition-magic" => |op, a| op.magic = Some(a.text()),
+        "last-rc-change" => |op, a| op.last_rc_change = scan_int(a.value()),
+        "on_node" => |op, a| op.on_node = Some(a.text()),
+        "exit-reason" => |op, a| op.exit_reason = Some(a.text()),
+        "op-digest" => |op, a| op.digest = Some(a.text()),
+        "op-restart-digest" => |op, a| op.restart_digest = Some(a.text()),
+        "op-secure-digest" => |op, a| op.secure_digest = Some(a.text()),
+        "op-force-restart" => |op, a| op.force_restart = Some(a.text()),
+        "op-secure-params" => |op, a| op.secure_params = Some(a.text()),
+        "crm_feature_set" => |op, a| op.feature_set = Some(a.text()),
+        "migrate_source" => |op, a| op.migrate_source = Some(a.text()),
+        "migrate_target" => |op, a| op.migrate_target = Some(a.text()),
+        "exec-time" => |op, a| op.timings.0 = Some(a.text()),
+        "queue-time" => |op, a| op.timings.1 = Some(a.text()),
+        _ => return None,
+    })
 }
 
 /// Transition, expected exit status and sender of a transition key
@@ -157,24 +183,67 @@ fn decode_key(key: &str) -> Option<(i64, i64, &str)> {
 }
 
 /// What one `<lrm_resource>` records.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResourceHistory {
     /// The resource's id as the executor knows it.
-    pub id: Option<Str>,
+    pub id: Option<Text>,
     /// Class of the agent.
-    pub class: Option<Str>,
+    pub class: Option<Text>,
     /// Provider of the agent.
-    pub provider: Option<Str>,
+    pub provider: Option<Text>,
     /// Name of the agent.
-    pub agent: Option<Str>,
+    pub agent: Option<Text>,
     /// The container that it ran in.
-    pub container: Option<Str>,
+    pub container: Option<Text>,
     /// When the resource was locked to this node, seconds since the epoch, 0 if it was not.
     pub shutdown_lock: i64,
-    /// Operations in document order.
-    pub ops: Vec<HistoryOp>,
-    /// The element's attributes.
-    pub attrs: Vec<(Str, Str)>,
+    /// Operations in document order. Most resources do not run on most nodes, where a probe is all
+    /// that is recorded.
+    pub ops: SmallVec<[HistoryOp; 1]>,
+    /// Further attributes of the element.
+    pub others: Vec<(Str, Text)>,
+}
+
+impl ResourceHistory {
+    fn read(node: Node<'_>, names: &HistoryNames) -> ResourceHistory {
+        let mut found = ResourceHistory {
+            // Counted first: room to spare would be most of a model's memory.
+            ops: SmallVec::with_capacity(node.children_named("lrm_rsc_op").count()),
+            ..ResourceHistory::default()
+        };
+        for op in node.children_named("lrm_rsc_op") {
+            found.ops.push(HistoryOp::read(op, names));
+        }
+        for attr in node.numbered_attrs() {
+            match attr.name() {
+                "id" => found.id = Some(attr.text()),
+                "class" => found.class = Some(attr.text()),
+                "provider" => found.provider = Some(attr.text()),
+                "type" => found.agent = Some(attr.text()),
+                "container" => found.container = Some(attr.text()),
+                name => {
+                    if name == "shutdown-lock" {
+                        found.shutdown_lock = scan_int(attr.value()).unwrap_or(0);
+                    }
+                    found.others.push((name.into(), attr.text()));
+                }
+            }
+        }
+        found
+    }
+
+    /// All attributes of the element.
+    pub fn attrs(&self) -> Vec<(Str, Str)> {
+        let own = [
+            ("id", &self.id),
+            ("class", &self.class),
+            ("provider", &self.provider),
+            ("type", &self.agent),
+            ("container", &self.container),
+        ];
+        let own = own.into_iter().filter_map(|(n, v)| Some((n.into(), Str::from(&**v.as_ref()?))));
+        own.chain(self.others.iter().map(|(n, v)| (n.clone(), Str::from(&**v)))).collect()
+    }
 }
 
 /// Everything that a node's executor records.
@@ -208,7 +277,7 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    pub(crate) fn read(reader: &Reader<'_>, node: Node<'_>) -> NodeState {
+    pub(crate) fn read(reader: &Reader<'_>, names: &HistoryNames, node: Node<'_>) -> NodeState {
         let owned = |name: &str| node.attr(name).map(Str::from);
         let number = |name: &str| node.attr(name).and_then(scan_int).unwrap_or(0);
         let transient = node.child("transient_attributes");
@@ -226,22 +295,14 @@ impl NodeState {
             utilization: transient
                 .map(|t| Blocks::read(reader, t, "utilization", ""))
                 .unwrap_or_default(),
-            history: history.map(|h| h.children_named("lrm_resource").map(read_resource).collect()),
+            history: history.map(|h| {
+                let mut list = Vec::with_capacity(h.children_named("lrm_resource").count());
+                for entry in h.children_named("lrm_resource") {
+                    list.push(ResourceHistory::read(entry, names));
+                }
+                list
+            }),
         }
-    }
-}
-
-fn read_resource(node: Node<'_>) -> ResourceHistory {
-    let owned = |name: &str| node.attr(name).map(Str::from);
-    ResourceHistory {
-        id: owned("id"),
-        class: owned("class"),
-        provider: owned("provider"),
-        agent: owned("type"),
-        container: owned("container"),
-        shutdown_lock: node.attr("shutdown-lock").and_then(scan_int).unwrap_or(0),
-        ops: node.children_named("lrm_rsc_op").map(HistoryOp::read).collect(),
-        attrs: node.attrs().map(|(n, v)| (n.into(), v.into())).collect(),
     }
 }
 

@@ -5,6 +5,8 @@
 //! order and cuts the arenas to their former lengths. A committed journal is the difference between
 //! the two states, from which [`crate::patch`] makes a patchset without comparing documents.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use crate::tree::{AttrData, Doc, NONE, NodeData, NodeId};
@@ -169,7 +171,7 @@ impl Doc {
         }
         self.nodes.truncate(journal.nodes);
         self.attrs.truncate(journal.attrs);
-        self.text.truncate(journal.text);
+        Arc::make_mut(&mut self.text).truncate(journal.text);
         for name in self.names.drain(journal.names..) {
             self.name_index.remove(&name);
         }

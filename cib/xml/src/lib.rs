@@ -10,13 +10,15 @@ pub mod digest;
 mod journal;
 pub mod patch;
 mod read;
+mod shared;
 mod tree;
 mod write;
 mod xpath;
 
 pub use journal::Journal;
 pub use read::{ParseError, Position};
-pub use tree::{Children, Doc, Kind, Node, NodeId};
+pub use shared::Text;
+pub use tree::{Attr, Children, Doc, Kind, Node, NodeId};
 pub use write::Style;
 pub use xpath::{
     EXPRESSION_BYTES_MAX, Found, NESTING_MAX, VISITS_MAX, Value, XPath, XPathError, path_of,

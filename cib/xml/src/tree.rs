@@ -1,10 +1,12 @@
 //! The arena.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::journal::Journal;
+use crate::shared::Text;
 
 pub(crate) const NONE: u32 = u32::MAX;
 /// Growth that is not worth a compaction, in nodes and in bytes of text.
@@ -69,7 +71,8 @@ pub(crate) struct AttrData {
 pub struct Doc {
     pub(crate) nodes: Vec<NodeData>,
     pub(crate) attrs: Vec<AttrData>,
-    pub(crate) text: String,
+    /// Shared with every [`Text`] that was taken of it; then the next write copies it first.
+    pub(crate) text: Arc<String>,
     pub(crate) names: Vec<Box<str>>,
     pub(crate) name_index: FxHashMap<Box<str>, u32>,
     /// Offsets of line starts in the source, for positions in messages.
@@ -107,6 +110,11 @@ impl Doc {
     /// How many nodes the arena holds, detached ones included: one past the largest index.
     pub fn arena_len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// All names of elements and attributes, each once.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
     }
 
     pub(crate) fn intern(&mut self, name: &str) -> u32 {
@@ -152,7 +160,7 @@ impl Doc {
     fn store(&mut self, text: &str) -> Span {
         let text = permitted(text);
         let start = self.text.len() as u32;
-        self.text.push_str(&text);
+        Arc::make_mut(&mut self.text).push_str(&text);
         Span { start, len: text.len() as u32 }
     }
 
@@ -439,6 +447,17 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// As [`Node::attrs`], for readers that know names by their place in [`Doc::names`].
+    pub fn numbered_attrs(self) -> impl Iterator<Item = Attr<'a>> + use<'a> {
+        let doc = self.doc;
+        let mut at = self.data().first_attr;
+        std::iter::from_fn(move || {
+            let data = doc.attrs.get(at as usize)?;
+            at = data.next;
+            Some(Attr { doc, data })
+        })
+    }
+
     /// The element above, `None` for the root and detached nodes.
     pub fn parent(self) -> Option<Node<'a>> {
         self.at(self.data().parent)
@@ -515,6 +534,36 @@ fn permitted(text: &str) -> Cow<'_, str> {
         Cow::Owned(text.chars().map(keep).collect())
     } else {
         Cow::Borrowed(text)
+    }
+}
+
+/// One attribute of an element.
+#[derive(Clone, Copy)]
+pub struct Attr<'a> {
+    doc: &'a Doc,
+    data: &'a AttrData,
+}
+
+impl<'a> Attr<'a> {
+    /// The place of its name in [`Doc::names`].
+    pub fn name_index(self) -> usize {
+        self.data.name as usize
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        &self.doc.names[self.name_index()]
+    }
+
+    /// Its value.
+    pub fn value(self) -> &'a str {
+        self.doc.slice(self.data.value)
+    }
+
+    /// Its value, to be kept.
+    pub fn text(self) -> Text {
+        let Span { start, len } = self.data.value;
+        Text::new(&self.doc.text, start, len)
     }
 }
 

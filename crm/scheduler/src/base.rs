@@ -20,11 +20,10 @@ pub(crate) use resource::{
 pub(crate) use sort::{insert_sorted, merge_sort};
 pub(crate) use table::{Probe, Slot, Table};
 pub(crate) mod ws_types {
-    pub(crate) use super::ws::{Config, HistRsc, OpRef, Placement, Where};
+    pub(crate) use super::ws::{Config, HistRsc, HistoryIndex, OpRef, Placement, Where};
 }
 pub(crate) use ws::{
-    Coloc, FailedOp, HistRsc, LocationCon, OpRef, Ordering, ParamCheck, Placement, Ticket, Where,
-    Ws, cf,
+    Coloc, FailedOp, LocationCon, OpRef, Ordering, ParamCheck, Placement, Ticket, Where, Ws, cf,
 };
 
 use std::ops::{Index, IndexMut};

@@ -46,7 +46,10 @@ pub fn schedule(cib: &Doc, now: Time, flags: PlanFlags, transition_id: u32) -> P
 
 /// As [`schedule`], for a CIB that was read already.
 pub fn schedule_model(model: Arc<Model>, now: Time, flags: PlanFlags, transition_id: u32) -> Plan {
-    let mut ws = base::Ws::new(model, now, flags);
+    plan(base::Ws::new(model, now, flags), transition_id)
+}
+
+fn plan(mut ws: base::Ws, transition_id: u32) -> Plan {
     ws.apply_node_health();
     ws.unpack_constraints();
     ws.apply_node_criteria();

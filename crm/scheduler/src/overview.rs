@@ -479,11 +479,11 @@ fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
             let Some(rsc) = ws.find_rsc(id) else { continue };
             let (fail_count, last_failure) = ws.failcount(node, rsc, Count::default(), None);
             resources.push(RscHistoryView {
-                id: id.clone(),
+                id: (&**id).into(),
                 rsc: rsc.0 as usize,
                 fail_count,
                 last_failure,
-                ops: entry.ops.clone(),
+                ops: entry.ops.to_vec(),
             });
         }
         out.push(NodeHistoryView { node: place, resources });

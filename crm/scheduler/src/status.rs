@@ -5,6 +5,7 @@ pub(crate) mod digest;
 mod expiry;
 mod failcount;
 mod history;
+mod lookup;
 mod migration;
 mod node_state;
 mod outcome;

@@ -1,11 +1,12 @@
-//! Figures as commands anyone can run: `cargo run --release -p tests-bench -- figures`.
+//! Figures as commands anyone can run: `cargo run --release -p tests-bench -- figures`, `policy`.
 //!
-//! Everything is measured from outside, on hosts made of namespaces that run the real daemon: what
-//! counts is when a client sees the address answer. The steps in between come from the daemon's
-//! own events.
+//! For `figures` everything is measured from outside, on hosts made of namespaces that run the real
+//! daemon: what counts is when a client sees the address answer. The steps in between come from the
+//! daemon's own events. `policy` is about the policy engine alone.
 
 mod figures;
 mod memory;
+mod policy;
 mod report;
 mod steps;
 
@@ -14,17 +15,22 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use clap::Parser;
 
-/// Measures the cluster on this machine. Needs root and nft (package nftables).
+/// Measures Systole on this machine.
 #[derive(Parser)]
 enum Verb {
-    /// Times from fault to recovery, and memory
+    /// Times from fault to recovery, and memory. Needs root and nft (package nftables)
     Figures(figures::Args),
+    /// Speed and memory of the policy engine
+    Policy(policy::Args),
 }
 
 fn main() -> anyhow::Result<()> {
-    let Verb::Figures(args) = Verb::parse();
+    let verb = Verb::parse();
     build_systole()?;
-    figures::run(&args)
+    match verb {
+        Verb::Figures(args) => figures::run(&args),
+        Verb::Policy(args) => policy::run(&args),
+    }
 }
 
 /// Builds what is measured, the way this program was built, unless `SYSTOLE_BIN` says where it is.

@@ -18,7 +18,7 @@ const FOLDERS: &[&str] = &[
 const AGENTS: &str = "/usr/lib/ocf/resource.d/systole";
 
 /// The `systole` binary: `SYSTOLE_BIN`, or the one built next to the running test.
-pub(crate) fn systole() -> PathBuf {
+pub fn systole() -> PathBuf {
     if let Some(path) = std::env::var_os("SYSTOLE_BIN") {
         return path.into();
     }

@@ -30,6 +30,7 @@ mod serve;
 mod systemd;
 mod watch;
 
+pub use cluster::systole;
 pub use operate::{Answers, Cluster, Fencing, HttpWatch, PATIENCE, asked_for};
 pub use postgresql::{Failover, Insert, Postgresql};
 pub use probe::{ArpProbe, Sample, TcpProbe};

@@ -374,7 +374,7 @@ impl Cluster {
                         .attr("rc_text", exit_status_text(rc))
                         .maybe("interval", interval);
                     if report.show.timing {
-                        let ms = |t: &Option<cib_model::Str>| t.as_ref().map(|t| format!("{t}ms"));
+                        let ms = |t: &Option<cib_model::Text>| t.as_ref().map(|t| format!("{t}ms"));
                         each = each
                             .maybe(
                                 "last-rc-change",

@@ -1,6 +1,9 @@
 //! What changed in the configuration since operations were recorded.
 
-use crate::base::{HistRsc, NodeIx, OpRef, RscIx, Sym, Ws, ar, rf, task};
+use cib_model::{ResourceHistory, Str, Text};
+use rustc_hash::FxHashMap;
+
+use crate::base::{NodeIx, OpRef, RscIx, Sym, Ws, ar, rf, task};
 use crate::status::Count;
 use crate::status::digest::DigestMatch;
 
@@ -8,6 +11,10 @@ impl Ws {
     /// Compares all recorded operations with the configuration.
     pub(crate) fn handle_config_changes(&mut self) {
         let model = self.model.clone();
+        let mut by_id = FxHashMap::default();
+        for rsc in &self.top {
+            self.index_ids(*rsc, &mut by_id);
+        }
         for node in self.node_order.clone() {
             if !self[node].maintenance && !self.available(node) {
                 continue;
@@ -23,30 +30,26 @@ impl Ws {
                 let Some(id) = entry.id.as_deref().filter(|_| !entry.ops.is_empty()) else {
                     continue;
                 };
-                let mut matching = Vec::new();
-                for rsc in &self.top {
-                    self.matching(*rsc, id, &mut matching);
-                }
-                for rsc in matching.into_iter().rev() {
+                for rsc in by_id.get(id).into_iter().flatten().rev().copied() {
                     if self.is_primitive(rsc) {
-                        let entry = HistRsc { state: at as u32, rsc: r as u32 };
-                        self.check_history(entry, rsc, node);
+                        self.check_history(entry, (at as u32, r as u32), rsc, node);
                     }
                 }
             }
         }
     }
 
-    /// All resources that a node's history may mean by an id.
-    fn matching(&self, rsc: RscIx, id: &str, into: &mut Vec<RscIx>) {
+    /// Adds a resource with all its parts under each id that a node's history may have for it.
+    fn index_ids(&self, rsc: RscIx, into: &mut FxHashMap<Str, Vec<RscIx>>) {
         let r = &self[rsc];
-        if &*r.id == id || r.history_id.as_deref() == Some(id) {
-            into.push(rsc);
+        into.entry(r.id.clone()).or_default().push(rsc);
+        if let Some(id) = r.history_id.as_ref().filter(|id| **id != r.id) {
+            into.entry(id.clone()).or_default().push(rsc);
         }
-        r.children.iter().for_each(|c| self.matching(*c, id, into));
+        r.children.iter().for_each(|c| self.index_ids(*c, into));
     }
 
-    fn check_history(&mut self, at: HistRsc, rsc: RscIx, node: NodeIx) {
+    fn check_history(&mut self, entry: &ResourceHistory, at: (u32, u32), rsc: RscIx, node: NodeIx) {
         if self[rsc].is(rf::REMOVED) {
             if !self.is_anonymous_clone(Some(self.uber(rsc))) {
                 self.schedule_cleanup(rsc, node, false);
@@ -54,22 +57,15 @@ impl Ws {
             return;
         }
         let active = self[rsc].active.contains(&node);
-        if self.agent_changed(at, rsc, node, active) {
+        if self.agent_changed(entry, rsc, node, active) {
             self.schedule_cleanup(rsc, node, false);
         }
         if !active {
             return;
         }
-        let model = self.model.clone();
-        let Some(entry) =
-            model.node_states[at.state as usize].history.as_ref().map(|h| &h[at.rsc as usize])
-        else {
-            return;
-        };
-        let ops = self.sorted_ops(entry, (at.state, at.rsc));
-        let refs: Vec<&cib_model::HistoryOp> =
-            ops.iter().map(|o| &entry.ops[o.op as usize]).collect();
-        let (start, stop) = crate::status::active_range(&refs);
+        let ops = self.sorted_ops(entry, at);
+        let (start, stop) =
+            crate::status::active_range(ops.iter().map(|o| &entry.ops[o.op as usize]));
         if start < stop {
             return;
         }
@@ -104,12 +100,18 @@ impl Ws {
         }
     }
 
-    fn agent_changed(&mut self, at: HistRsc, rsc: RscIx, node: NodeIx, active: bool) -> bool {
-        let model = self.model.clone();
-        let Some(history) = &model.node_states[at.state as usize].history else { return false };
-        let (old, def) = (&history[at.rsc as usize], self[rsc].def.clone());
-        let changed =
-            old.agent != def.agent || old.class != def.class || old.provider != def.provider;
+    fn agent_changed(
+        &mut self,
+        old: &ResourceHistory,
+        rsc: RscIx,
+        node: NodeIx,
+        active: bool,
+    ) -> bool {
+        let def = &self[rsc].def;
+        let differs = |old: &Option<Text>, new: &Option<Str>| old.as_deref() != new.as_deref();
+        let changed = differs(&old.agent, &def.agent)
+            || differs(&old.class, &def.class)
+            || differs(&old.provider, &def.provider);
         if changed {
             self.trigger_unfencing(Some(rsc), Some(node), "Device definition changed");
             if active {
@@ -142,9 +144,9 @@ impl Ws {
         if self.config.sanitized
             && found.matches != DigestMatch::Match
             && recorded_secure.is_some()
-            && found.secure == recorded_secure
+            && found.secure.as_deref() == recorded_secure.as_deref()
         {
-            let magic = self.op(at).magic_text.clone();
+            let magic = self.op(at).magic.clone();
             let line = format!(
                 "Only 'private' parameters to {}-interval {} for {} on {} changed: {}",
                 readable_interval(interval),

@@ -299,7 +299,8 @@ impl Ws {
     }
 
     fn promote_on(&mut self, rsc: RscIx, node: Option<NodeIx>, optional: bool) {
-        let on = |ws: &Ws, name| node.map_or(Vec::new(), |n| ws.actions_exact(rsc, name, 0, n));
+        let on =
+            |ws: &Ws, name| node.map(|n| ws.actions_exact(rsc, name, 0, n)).unwrap_or_default();
         let starts = on(self, task::START);
         if starts.iter().all(|s| self[*s].is(af::RUNNABLE)) {
             let promote = self.promote_action(rsc, node, optional);

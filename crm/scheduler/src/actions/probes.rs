@@ -1,6 +1,7 @@
 //! Probes: finding out whether a resource runs where nothing is known about it.
 
 use cib_model::Role;
+use smallvec::{SmallVec, smallvec};
 
 use crate::base::{ActionIx, NodeIx, Probe, Replica, RscIx, Variant, Where, Ws, af, ar, rf, task};
 
@@ -257,7 +258,7 @@ impl Ws {
                     task::PROMOTE => Some(task::DEMOTE),
                     _ => None,
                 };
-                let thens = reverse.map_or(Vec::new(), |n| self.actions_of(rsc, None, n));
+                let thens = reverse.map(|n| self.actions_of(rsc, None, n)).unwrap_or_default();
                 for then in thens.into_iter().rev() {
                     if !self[then].is(af::PSEUDO) {
                         self.order_actions(Some(probe), Some(then), ar::ORDERED);
@@ -331,11 +332,11 @@ impl Ws {
                 continue;
             }
             let thens = match (order.action2, order.rsc2, order.key2) {
-                (Some(then), ..) => vec![then],
+                (Some(then), ..) => smallvec![then],
                 (None, Some(rsc), Some((name, interval))) => {
                     self.find_actions(rsc, name, interval, None)
                 }
-                _ => Vec::new(),
+                _ => SmallVec::new(),
             };
             for probe in &probes {
                 for then in &thens {

@@ -1,10 +1,14 @@
 //! Making and finding actions.
 
 use cib_model::{Attrs, NoQuorumPolicy, Role};
+use smallvec::SmallVec;
 
 use crate::base::{
     Action, ActionIx, NodeIx, OnFail, Requires, RscIx, Sym, Variant, Ws, af, rf, task,
 };
+
+/// Some actions of one resource: mostly one at most.
+pub(crate) type Actions = SmallVec<[ActionIx; 4]>;
 
 impl Ws {
     /// The action of a resource that is told by name and interval, made if there is none.
@@ -229,8 +233,8 @@ impl Ws {
         name: Sym,
         interval: u32,
         node: Option<NodeIx>,
-    ) -> Vec<ActionIx> {
-        let mut found = Vec::new();
+    ) -> Actions {
+        let mut found = Actions::new();
         for at in 0..self[rsc].actions.len() {
             let ix = self[rsc].actions[at];
             let a = &mut self[ix];
@@ -251,12 +255,7 @@ impl Ws {
     }
 
     /// As [`Ws::find_actions`] for what does not recur.
-    pub(crate) fn actions_of(
-        &mut self,
-        rsc: RscIx,
-        node: Option<NodeIx>,
-        name: Sym,
-    ) -> Vec<ActionIx> {
+    pub(crate) fn actions_of(&mut self, rsc: RscIx, node: Option<NodeIx>, name: Sym) -> Actions {
         self.find_actions(rsc, name, 0, node)
     }
 
@@ -267,7 +266,7 @@ impl Ws {
         name: Sym,
         interval: u32,
         node: NodeIx,
-    ) -> Vec<ActionIx> {
+    ) -> Actions {
         let fits = |a: &ActionIx| {
             let a = &self[*a];
             a.name == name && a.interval == interval && a.node == Some(node)

@@ -37,6 +37,12 @@ fn equal(a: Option<&str>, b: Option<&str>) -> bool {
     }
 }
 
+/// A number that is the same for values that are [`equal`], and seldom for others.
+fn fingerprint(value: Option<&str>) -> u64 {
+    let mix = |h: u64, b: u8| (h ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x100_0000_01b3);
+    value.map_or(0, |v| v.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+}
+
 impl Ws {
     /// The attribute that a colocation compares. Inside of a bundle the host's counts.
     pub(crate) fn coloc_attr(&self, node: NodeIx, attr: &str, rsc: Option<RscIx>) -> Option<&str> {
@@ -341,44 +347,27 @@ impl Ws {
         }
     }
 
-    /// The best score of a resource on nodes with a value of an attribute.
-    fn best_matching(
-        &mut self,
-        coloc: Option<usize>,
-        rsc: RscIx,
-        attr: &str,
-        value: Option<&str>,
-    ) -> i32 {
-        let mut borrowed = None;
-        let member_of = self[rsc]
-            .parent
-            .filter(|p| self.is_group(*p) && self[*p].children.first() != Some(&rsc));
-        if let (Some(coloc), Some(group)) = (coloc, member_of) {
-            let c = &self.colocs[coloc];
-            if c.dependent == rsc && c.flags & cf::EXPLICIT != 0 {
-                // Preferences of the group are recorded with its first member only.
-                borrowed = Some(self[rsc].allowed.clone());
-                for at in (0..self.locations.len()).rev() {
-                    if self.locations[at].rsc == group {
-                        self.apply_location_plain(rsc, at, false);
-                    }
-                }
+    /// What a colocation's dependent (or primary) wishes: its scores on the nodes that it can use.
+    fn wishes(&mut self, rsc: RscIx, coloc: usize) -> Vec<(NodeIx, i32)> {
+        let c = &self.colocs[coloc];
+        let follows =
+            |group: &RscIx| self.is_group(*group) && self[*group].children.first() != Some(&rsc);
+        let explicit = c.dependent == rsc && c.flags & cf::EXPLICIT != 0;
+        let group = self[rsc].parent.filter(follows).filter(|_| explicit);
+        // Preferences of a group are recorded with its first member only.
+        let own = group.map(|group| {
+            let row = self[rsc].allowed.clone();
+            for at in self[group].locations.clone().into_iter().rev() {
+                self.apply_location_plain(rsc, at, false);
             }
+            row
+        });
+        let row = self[rsc].allowed.iter().map(|(node, slot)| (node, slot.score));
+        let wishes = row.filter(|(node, _)| self.available(*node)).collect();
+        if let Some(own) = own {
+            self[rsc].allowed = own;
         }
-        let row = &self[rsc].allowed;
-        let mut best = -INFINITY;
-        for (node, slot) in row.iter() {
-            if slot.score > best
-                && self.available(node)
-                && equal(value, self.coloc_attr(node, attr, Some(rsc)))
-            {
-                best = slot.score;
-            }
-        }
-        if let Some(row) = borrowed {
-            self[rsc].allowed = row;
-        }
-        best
+        wishes
     }
 
     fn allowed_on_one(&self, rsc: RscIx) -> bool {
@@ -395,10 +384,20 @@ impl Ws {
         only_positive: bool,
     ) {
         let attr = self.colocs[coloc].attr.clone();
-        let list: Vec<NodeIx> = nodes.nodes().collect();
-        for node in list {
-            let value: Option<Str> = self.coloc_attr(node, &attr, target).map(Str::from);
-            let score = self.best_matching(Some(coloc), source, &attr, value.as_deref());
+        let wishes = self.wishes(source, coloc);
+        let value = |node: NodeIx, rsc: Option<RscIx>| self.coloc_attr(node, &attr, rsc);
+        // Every value is compared with every other one, so most are told apart by a number first.
+        let wishes: Vec<(u64, Option<&str>, i32)> = wishes
+            .into_iter()
+            .map(|(node, score)| (value(node, Some(source)), score))
+            .map(|(value, score)| (fingerprint(value), value, score))
+            .collect();
+        for (node, slot) in nodes.iter_mut() {
+            let wanted = value(node, target);
+            let print = fingerprint(wanted);
+            let matching =
+                wishes.iter().filter(|(p, value, _)| *p == print && equal(wanted, *value));
+            let score = matching.map(|(.., score)| *score).max().unwrap_or(-INFINITY);
             if factor < 0.0 && score < 0 {
                 let c = &self.colocs[coloc];
                 let (primary, dependent) = (c.primary, c.dependent);
@@ -409,7 +408,6 @@ impl Ws {
                     continue;
                 }
             }
-            let Some(slot) = nodes.get_mut(node) else { continue };
             if slot.score == HELD {
                 continue;
             }

@@ -6,31 +6,32 @@
 //! panics, whatever it is told.
 
 /// Sorts stably; `cmp` is at most 0 where the first may stay before the second.
-pub(crate) fn merge_sort<T: Copy>(list: &mut Vec<T>, cmp: &mut impl FnMut(T, T) -> i32) {
-    let sorted = sort_slice(list, cmp);
-    *list = sorted;
+pub(crate) fn merge_sort<T: Copy>(list: &mut [T], cmp: &mut impl FnMut(T, T) -> i32) {
+    sort_slice(list, &mut Vec::new(), cmp);
 }
 
-fn sort_slice<T: Copy>(list: &[T], cmp: &mut impl FnMut(T, T) -> i32) -> Vec<T> {
+fn sort_slice<T: Copy>(list: &mut [T], spare: &mut Vec<T>, cmp: &mut impl FnMut(T, T) -> i32) {
     if list.len() <= 1 {
-        return list.to_vec();
+        return;
     }
-    let (left, right) = list.split_at(list.len() / 2);
-    let (left, right) = (sort_slice(left, cmp), sort_slice(right, cmp));
-    let mut out = Vec::with_capacity(list.len());
-    let (mut l, mut r) = (0, 0);
-    while l < left.len() && r < right.len() {
-        if cmp(left[l], right[r]) <= 0 {
-            out.push(left[l]);
-            l += 1;
-        } else {
-            out.push(right[r]);
+    let middle = list.len() / 2;
+    sort_slice(&mut list[..middle], spare, cmp);
+    sort_slice(&mut list[middle..], spare, cmp);
+    spare.clear();
+    spare.extend_from_slice(&list[..middle]);
+    let (mut l, mut r) = (0, middle);
+    for out in 0..list.len() {
+        if l == spare.len() {
+            break;
+        }
+        if r < list.len() && cmp(spare[l], list[r]) > 0 {
+            list[out] = list[r];
             r += 1;
+        } else {
+            list[out] = spare[l];
+            l += 1;
         }
     }
-    out.extend_from_slice(&left[l..]);
-    out.extend_from_slice(&right[r..]);
-    out
 }
 
 /// Inserts before the first element that does not go before `item`.

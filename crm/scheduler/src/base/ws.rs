@@ -1,10 +1,10 @@
 //! The working set and the questions that all steps ask of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cib_model::{
-    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Time, add_scores,
-    eq_ci, is_true,
+    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Text, Time,
+    add_scores, eq_ci, is_true,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -80,8 +80,8 @@ pub(crate) struct HistRsc {
     pub(crate) rsc: u32,
 }
 
-/// Where the history of a node is to be found.
-pub(crate) type StateEntry = FxHashMap<Str, Vec<HistRsc>>;
+/// Recorded history by node name and resource id.
+pub(crate) type HistoryIndex = FxHashMap<Str, FxHashMap<Text, Vec<HistRsc>>>;
 
 /// An operation that counts as failed.
 #[derive(Clone, Debug)]
@@ -160,9 +160,12 @@ pub(crate) struct Ws {
     /// Resources at the top, by falling priority.
     pub(crate) top: Vec<RscIx>,
     pub(crate) by_id: FxHashMap<Str, RscIx>,
+    /// Instances by the name under which a node's history knows them.
+    pub(crate) by_history_id: FxHashMap<Str, Vec<RscIx>>,
     pub(crate) actions: Vec<Action>,
     pub(crate) singletons: FxHashMap<Sym, ActionIx>,
-    pub(crate) states: FxHashMap<Str, StateEntry>,
+    /// Made when it is first asked for: few plans need it.
+    pub(crate) by_history: OnceLock<HistoryIndex>,
     /// Operations that expired: their parameters count as changed.
     pub(crate) expired_ops: FxHashSet<OpRef>,
     pub(crate) failed: Vec<FailedOp>,
@@ -407,14 +410,19 @@ impl Ws {
         if let Some(rsc) = self.by_id.get(id) {
             return Some(*rsc);
         }
-        self.top.iter().find_map(|r| self.find_history_id(*r, id))
+        self.by_history_id.get(id)?.iter().copied().min()
     }
 
-    fn find_history_id(&self, rsc: RscIx, id: &str) -> Option<RscIx> {
-        if self[rsc].history_id.as_deref() == Some(id) {
-            return Some(rsc);
+    /// Sets under which name a node's history knows an anonymous instance.
+    pub(crate) fn set_history_id(&mut self, rsc: RscIx, id: Option<Str>) {
+        if let Some(old) = std::mem::replace(&mut self[rsc].history_id, id.clone())
+            && let Some(named) = self.by_history_id.get_mut(&old)
+        {
+            named.retain(|r| *r != rsc);
         }
-        self[rsc].children.iter().find_map(|c| self.find_history_id(*c, id))
+        if let Some(id) = id {
+            self.by_history_id.entry(id).or_default().push(rsc);
+        }
     }
 
     /// Below `rsc`, the instance whose id, or configured id, is `id`.

@@ -245,10 +245,9 @@ fn forget_failures(model: &mut Model, rsc: &str, node: &Str) {
         for block in state.transient.iter_mut().flat_map(|t| &mut t.0) {
             block.pairs.retain(|p| !counts(&p.name));
         }
-        let own = |id: &Option<Str>| {
-            id.as_deref().is_some_and(|id| id == rsc || cib_model::base_name(id) == rsc)
-        };
-        for history in state.history.iter_mut().flatten().filter(|h| own(&h.id)) {
+        let own =
+            |id: Option<&str>| id.is_some_and(|id| id == rsc || cib_model::base_name(id) == rsc);
+        for history in state.history.iter_mut().flatten().filter(|h| own(h.id.as_deref())) {
             history.ops.retain(|op| {
                 let failed = op.target_rc >= 0 && op.rc.is_some_and(|rc| rc != op.target_rc);
                 !failed && !op.id.as_deref().is_some_and(|id| id.contains("_last_failure_"))

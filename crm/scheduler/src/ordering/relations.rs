@@ -1,6 +1,7 @@
 //! Relations between actions that exist, and between ones that are still to be made.
 
 use cib_model::Role;
+use smallvec::smallvec;
 
 use crate::base::{ActionIx, Ordering, Rel, RscIx, Sym, Ws, af, ar, rf, task};
 
@@ -171,7 +172,7 @@ impl Ws {
     fn apply_from_rsc(&mut self, rsc: RscIx, order: &Ordering) {
         let Some((name, interval)) = order.key1 else { return };
         let mut firsts = match order.action1 {
-            Some(action) => vec![action],
+            Some(action) => smallvec![action],
             None => self.find_actions(rsc, name, interval, None),
         };
         if firsts.is_empty() && Some(rsc) != order.rsc2 {
@@ -195,7 +196,7 @@ impl Ws {
 
     fn order_after(&mut self, first: Option<ActionIx>, rsc: RscIx, order: &Ordering) {
         let thens = match (order.action2, order.key2) {
-            (Some(action), _) => vec![action],
+            (Some(action), _) => smallvec![action],
             (None, Some((name, interval))) => self.find_actions(rsc, name, interval, None),
             _ => return,
         };

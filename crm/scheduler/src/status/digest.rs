@@ -36,7 +36,9 @@ pub(crate) fn digest_of(params: &Attrs) -> Str {
     sorted.sort();
     let mut text = String::from(" <parameters");
     for (name, value) in sorted {
-        let _ = write!(text, " {name}=\"");
+        text.push(' ');
+        text.push_str(name);
+        text.push_str("=\"");
         for c in value.chars() {
             match c {
                 '<' => text.push_str("&lt;"),
@@ -54,8 +56,8 @@ pub(crate) fn digest_of(params: &Attrs) -> Str {
     text.push_str("/>\n");
     let hash = Md5::digest(text.as_bytes());
     let mut hex = String::with_capacity(32);
-    for byte in hash {
-        let _ = write!(hex, "{byte:02x}");
+    for digit in hash.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        hex.extend(char::from_digit(u32::from(digit), 16));
     }
     hex.into()
 }
@@ -193,7 +195,7 @@ impl Ws {
         let restart_differs = match (&found.restart, &recorded_restart) {
             (None, _) => false,
             (Some(_), _) if expired => true,
-            (Some(now), Some(then)) => now != then,
+            (Some(now), Some(then)) => **now != **then,
             (Some(_), None) => true,
         };
         found.matches = if restart_differs {
@@ -201,7 +203,7 @@ impl Ws {
         } else {
             match recorded_all {
                 None => DigestMatch::Unknown,
-                Some(all) if all == found.all => DigestMatch::Match,
+                Some(all) if *all == *found.all => DigestMatch::Match,
                 Some(_) if interval == 0 && found.matches == DigestMatch::Restart => {
                     DigestMatch::Restart
                 }

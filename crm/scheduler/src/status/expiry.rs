@@ -10,7 +10,7 @@ use crate::base::{ParamCheck, RscIx, Ws, ar};
 impl Ws {
     /// Whether a result expired; schedules that the fail count is cleared where that is due.
     pub(crate) fn check_expiry(&mut self, h: &History) -> bool {
-        let id = self.op(h.op).id.clone();
+        let id = self.op(h.op).id.as_deref();
         let is_last_failure = id.is_some_and(|id| id.ends_with("_last_failure_0"));
         if h.status == ExecStatus::NotInstalled {
             return false;

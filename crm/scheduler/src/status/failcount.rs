@@ -110,22 +110,13 @@ impl Ws {
     }
 
     fn recorded_with(&self, node: NodeIx, rsc: &str, conf: &cib_model::OpDef) -> Vec<OpRef> {
-        let mut out = Vec::new();
-        let entries = self.states.get(&*self[node].name).and_then(|s| s.get(rsc));
-        for entry in entries.into_iter().flatten() {
-            let history = self.model.node_states[entry.state as usize].history.as_ref();
-            let ops = history.map_or(0, |h| h[entry.rsc as usize].ops.len());
-            for op in 0..ops as u32 {
-                let at = OpRef { state: entry.state, rsc: entry.rsc, op };
-                let recorded = self.op(at);
-                if recorded.operation.as_deref() == Some(&conf.name)
-                    && recorded.interval_ms == conf.interval_ms
-                {
-                    out.push(at);
-                }
-            }
-        }
-        out
+        let mut ops = self.ops_of(&self[node].name, rsc);
+        ops.retain(|at| {
+            let recorded = self.op(*at);
+            recorded.operation.as_deref() == Some(&conf.name)
+                && recorded.interval_ms == conf.interval_ms
+        });
+        ops
     }
 
     fn is_matched_failure(&self, rsc: &str, name: &str, interval: u32, op: OpRef) -> bool {

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use cib_model::{
-    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, base_name, seconds_of_ms,
+    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, Text, base_name,
+    seconds_of_ms,
 };
+
+use smallvec::SmallVec;
 
 use super::outcome::History;
 use crate::base::ws_types::OpRef;
@@ -13,7 +16,7 @@ use crate::reasons::Reason;
 
 /// Which of two recorded operations is newer: 1 if the first, -1 if the second.
 pub(crate) fn compare_ops(a: &HistoryOp, b: &HistoryOp) -> i32 {
-    let same = |x: &Option<cib_model::Str>, y: &Option<cib_model::Str>| match (x, y) {
+    let same = |x: &Option<Text>, y: &Option<Text>| match (x, y) {
         (Some(x), Some(y)) => x.eq_ignore_ascii_case(y),
         (None, None) => true,
         _ => false,
@@ -40,7 +43,9 @@ pub(crate) fn compare_ops(a: &HistoryOp, b: &HistoryOp) -> i32 {
         return i32::from(last_b >= 0 && last_a > last_b);
     }
     // One of the two is pending: transitions decide.
-    let (Some((a_tr, a_uuid)), Some((b_tr, b_uuid))) = (&a.magic, &b.magic) else { return 0 };
+    let (Some((a_tr, a_uuid)), Some((b_tr, b_uuid))) = (a.transition(), b.transition()) else {
+        return 0;
+    };
     if !a_uuid.eq_ignore_ascii_case(b_uuid) || a_tr == b_tr {
         if b_id == -1 {
             return -1;
@@ -48,19 +53,19 @@ pub(crate) fn compare_ops(a: &HistoryOp, b: &HistoryOp) -> i32 {
         if a_id == -1 {
             return 1;
         }
-    } else if (*a_tr >= 0 && a_tr < b_tr) || *b_tr == -1 {
+    } else if (a_tr >= 0 && a_tr < b_tr) || b_tr == -1 {
         return -1;
-    } else if (*b_tr >= 0 && a_tr > b_tr) || *a_tr == -1 {
+    } else if (b_tr >= 0 && a_tr > b_tr) || a_tr == -1 {
         return 1;
     }
     0
 }
 
 /// Where in a sorted history the last start and the last stop are; -1 if there is none.
-pub(crate) fn active_range(ops: &[&HistoryOp]) -> (i32, i32) {
+pub(crate) fn active_range<'a>(ops: impl Iterator<Item = &'a HistoryOp>) -> (i32, i32) {
     let (mut start, mut stop) = (-1, -1);
     let (mut implied_monitor, mut implied_role) = (-1, -1);
-    for (at, op) in ops.iter().enumerate() {
+    for (at, op) in ops.enumerate() {
         let at = at as i32;
         match op.operation.as_deref() {
             Some("stop") if op.status == Some(0) => stop = at,
@@ -111,10 +116,16 @@ impl Ws {
     }
 
     /// The operations of a history entry, oldest first.
-    pub(crate) fn sorted_ops(&self, entry: &ResourceHistory, at: (u32, u32)) -> Vec<OpRef> {
-        let mut order: Vec<usize> = (0..entry.ops.len()).rev().collect();
-        merge_sort(&mut order, &mut |a, b| compare_ops(&entry.ops[a], &entry.ops[b]));
-        order.into_iter().map(|op| OpRef { state: at.0, rsc: at.1, op: op as u32 }).collect()
+    pub(crate) fn sorted_ops(
+        &self,
+        entry: &ResourceHistory,
+        at: (u32, u32),
+    ) -> SmallVec<[OpRef; 4]> {
+        let all = (0..entry.ops.len() as u32).rev();
+        let mut order: SmallVec<_> = all.map(|op| OpRef { state: at.0, rsc: at.1, op }).collect();
+        let op = |at: OpRef| &entry.ops[at.op as usize];
+        merge_sort(&mut order, &mut |a, b| compare_ops(op(a), op(b)));
+        order
     }
 
     fn unpack_resource_history(
@@ -123,14 +134,14 @@ impl Ws {
         entry: &ResourceHistory,
         at: (u32, u32),
     ) -> Option<RscIx> {
-        let Some(id) = entry.id.clone() else {
+        let Some(id) = &entry.id else {
             self.error("Ignoring invalid lrm_resource entry: No id".into());
             return None;
         };
         if entry.ops.is_empty() && !self.config.shutdown_lock {
             return None;
         }
-        let rsc = match self.resource_of_history(node, &id) {
+        let rsc = match self.resource_of_history(node, id) {
             Found::Rsc(rsc) => rsc,
             _ if entry.ops.is_empty() => return None,
             _ => self.make_removed(entry)?,
@@ -146,8 +157,8 @@ impl Ws {
         for op in &ops {
             self.unpack_op(rsc, node, *op, &mut last_failure, &mut on_fail);
         }
-        let sorted: Vec<&HistoryOp> = ops.iter().map(|o| &entry.ops[o.op as usize]).collect();
-        self.recurring_of_history(rsc, node, &sorted);
+        let sorted = ops.iter().map(|o| &entry.ops[o.op as usize]);
+        self.recurring_of_history(rsc, node, sorted);
         self.process_state(rsc, node, on_fail);
         if let Some(role) = self.target_role(rsc) {
             let next = self[rsc].next_role;
@@ -162,9 +173,14 @@ impl Ws {
     }
 
     /// Recurring operations that run already become optional actions.
-    fn recurring_of_history(&mut self, rsc: RscIx, node: NodeIx, ops: &[&HistoryOp]) {
-        let (start, stop) = active_range(ops);
-        for (at, op) in ops.iter().enumerate() {
+    fn recurring_of_history<'a>(
+        &mut self,
+        rsc: RscIx,
+        node: NodeIx,
+        ops: impl Iterator<Item = &'a HistoryOp> + Clone,
+    ) {
+        let (start, stop) = active_range(ops.clone());
+        for (at, op) in ops.enumerate() {
             let at = at as i32;
             if !self[node].online {
                 break;
@@ -211,7 +227,7 @@ impl Ws {
         }
         let Some(rsc) = rsc else { return Found::Nothing };
         if &*self[rsc].id != id && self[rsc].history_id.as_deref() != Some(id) {
-            self[rsc].history_id = Some(id.into());
+            self.set_history_id(rsc, Some(id.into()));
         }
         Found::Rsc(rsc)
     }
@@ -270,14 +286,14 @@ impl Ws {
     /// A resource that only history knows.
     fn make_removed(&mut self, entry: &ResourceHistory) -> Option<RscIx> {
         let id = entry.id.as_deref()?;
-        let text = |v: &Option<cib_model::Str>| v.as_deref().unwrap_or("").to_owned();
+        let text = |v: &Option<Text>| v.as_deref().unwrap_or("").to_owned();
         let mut def = ResourceDef::primitive(
             id,
             &text(&entry.class),
             &text(&entry.provider),
             &text(&entry.agent),
         );
-        def.attrs.clone_from(&entry.attrs);
+        def.attrs = entry.attrs();
         let rsc = self.unpack_resource(Arc::new(def), None, None)?;
         if self[rsc].is(rf::REMOTE_CONNECTION) {
             let node =
@@ -343,7 +359,7 @@ impl Ws {
             }
         } else if self[rsc].history_id.as_deref().is_some_and(|id| id.contains(':')) {
             // An inactive instance needs no number of its own.
-            self[rsc].history_id = None;
+            self.set_history_id(rsc, None);
         } else {
             for stop in self.actions_of(rsc, Some(node), task::STOP) {
                 self[stop].set(af::OPTIONAL);

@@ -1,28 +1,14 @@
 //! What migrations left behind: where the resource is after one that worked, failed or was cut
 //! short.
 
-use cib_model::{HistoryOp, Role, Str};
+use cib_model::{HistoryOp, Role, Text};
 
 use super::history::compare_ops;
 use super::outcome::History;
 use crate::base::ws_types::OpRef;
-use crate::base::{HistRsc, RscIx, Ws, rf};
+use crate::base::{RscIx, Ws, rf};
 
 impl Ws {
-    fn history_of(&self, node: &str, rsc: &str) -> &[HistRsc] {
-        self.states.get(node).and_then(|s| s.get(rsc)).map_or(&[], Vec::as_slice)
-    }
-
-    fn ops_of(&self, node: &str, rsc: &str) -> Vec<OpRef> {
-        let mut out = Vec::new();
-        for entry in self.history_of(node, rsc) {
-            let history = self.model.node_states[entry.state as usize].history.as_ref();
-            let ops = history.map_or(0, |h| h[entry.rsc as usize].ops.len());
-            out.extend((0..ops as u32).map(|op| OpRef { state: entry.state, rsc: entry.rsc, op }));
-        }
-        out
-    }
-
     /// The one recorded operation of a kind, to or from `peer` if that is given.
     fn find_op(
         &self,
@@ -86,7 +72,7 @@ impl Ws {
     }
 
     /// Source and target of a migration, if the record makes sense.
-    fn migration_nodes(&mut self, h: &History, at_source: bool) -> Option<(Str, Str)> {
+    fn migration_nodes(&mut self, h: &History, at_source: bool) -> Option<(Text, Text)> {
         let op = self.op(h.op);
         let (source, target) = (op.migrate_source.clone()?, op.migrate_target.clone()?);
         let own = if at_source { &source } else { &target };

@@ -1,6 +1,6 @@
 //! What a single recorded operation says about the state of its resource.
 
-use cib_model::{ExecStatus, INFINITY, Role, ctime_text, exit_status_text};
+use cib_model::{ExecStatus, INFINITY, Role, Text, ctime_text, exit_status_text};
 
 use crate::base::ws_types::OpRef;
 use crate::base::{FailedOp, NodeIx, OnFail, RscIx, Ws, rf};
@@ -12,7 +12,7 @@ pub(crate) struct History {
     pub(crate) rsc: RscIx,
     pub(crate) node: NodeIx,
     pub(crate) op: OpRef,
-    pub(crate) task: Box<str>,
+    pub(crate) task: Text,
     pub(crate) interval_ms: u32,
     pub(crate) expected: i64,
     pub(crate) rc: i64,
@@ -107,7 +107,7 @@ impl Ws {
     fn read_op(&mut self, rsc: RscIx, node: NodeIx, at: OpRef) -> Option<History> {
         let op = self.op(at);
         op.id.as_ref()?;
-        let task: Box<str> = op.operation.as_deref()?.into();
+        let task = op.operation.clone()?;
         let matters = matches!(
             &*task,
             "monitor"

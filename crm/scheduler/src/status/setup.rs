@@ -1,13 +1,13 @@
 //! Options and nodes, and the order in which the status is taken in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cib_model::{
     Attrs, Model, NoQuorumPolicy, NodeType, RuleInput, Str, Time, numeric_cmp, scan_int,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::base::ws_types::{Config, HistRsc, Placement};
+use crate::base::ws_types::{Config, Placement};
 use crate::base::{Names, Node, NodeIx, NodeKind, Ws};
 use crate::reasons::Reasons;
 
@@ -39,9 +39,10 @@ impl Ws {
             rscs: Vec::new(),
             top: Vec::new(),
             by_id: FxHashMap::default(),
+            by_history_id: FxHashMap::default(),
             actions: Vec::new(),
             singletons: FxHashMap::default(),
-            states: FxHashMap::default(),
+            by_history: OnceLock::new(),
             expired_ops: FxHashSet::default(),
             failed: Vec::new(),
             param_checks: Vec::new(),
@@ -73,7 +74,6 @@ impl Ws {
         if let Some(at) = model.next_change {
             ws.recheck_at(at);
         }
-        ws.index_history();
         ws.unpack_nodes();
         ws.unpack_resources();
         ws.unpack_status();
@@ -81,21 +81,6 @@ impl Ws {
             ws.count_instances(rsc);
         }
         ws
-    }
-
-    /// Makes it possible to find history by node name and resource id.
-    fn index_history(&mut self) {
-        let model = self.model.clone();
-        for (s, state) in model.node_states.iter().enumerate() {
-            let (Some(name), Some(history)) = (&state.name, &state.history) else { continue };
-            let entry = self.states.entry(name.clone()).or_default();
-            for (r, rsc) in history.iter().enumerate() {
-                if let Some(id) = &rsc.id {
-                    let at = HistRsc { state: s as u32, rsc: r as u32 };
-                    entry.entry(id.clone()).or_default().push(at);
-                }
-            }
-        }
     }
 
     /// Adds a node; its place among the others follows from its name.
