@@ -48,7 +48,9 @@ fn resource(cluster: &Cluster, id: &str) -> Value {
 fn node_of(cluster: &Cluster, id: &str) -> Option<String> {
     let found = resource(cluster, id);
     let [node] = &found["nodes"].as_array()?[..] else { return None };
-    (found["state"] == "Started").then(|| node.as_str().map(str::to_owned))?
+    let notes = found["notes"].as_array()?;
+    let is_up = found["state"] == "Started" && notes.is_empty();
+    is_up.then(|| node.as_str().map(str::to_owned))?
 }
 
 fn wait_started(cluster: &Cluster, id: &str) -> String {
