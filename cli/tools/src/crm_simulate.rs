@@ -390,3 +390,56 @@ fn change_xml(change: &Change) -> Element {
     let out = out.maybe("reason", change.reason.as_ref());
     if change.blocked { out.attr("blocked", "true") } else { out }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{OPTIONS, run};
+    use crate::args::parse;
+    use crate::output::Out;
+
+    const CIB: &str = r#"<cib validate-with="pacemaker-4.0" epoch="1" num_updates="0"
+ admin_epoch="0" have-quorum="1" dc-uuid="1" execution-date="1700000000"><configuration><crm_config>
+<cluster_property_set id="p"><nvpair id="f" name="fencing-enabled" value="false"/>
+</cluster_property_set></crm_config><nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>
+<resources><primitive id="r" class="ocf" provider="pacemaker" type="Dummy"/></resources>
+<constraints/></configuration><status><node_state id="1" uname="a" in_ccm="true" crmd="online"
+ join="member" expected="member"/></status></cib>"#;
+
+    fn simulate(words: &[&str]) -> (i32, String) {
+        let mut args: Vec<String> = vec!["--xml-text".into(), CIB.into()];
+        args.extend(words.iter().map(|w| w.to_string()));
+        let given = parse(OPTIONS, &args).expect("options");
+        let mut out = Out::new("crm_simulate", &[], &given).expect("a format");
+        let code = run(&given, &mut out);
+        (code, out.take())
+    }
+
+    #[test]
+    fn a_node_that_comes_up_is_probed() {
+        let (code, text) = simulate(&["-S", "--node-up=b"]);
+        assert_eq!(code, 0);
+        let modified = "Performing Requested Modifications:\n  * Bringing node b online\n";
+        assert!(text.contains(modified), "{text}");
+        assert!(text.contains("  * Resource action: r               monitor on b\n"), "{text}");
+        assert!(text.ends_with("    * r\t(ocf:pacemaker:Dummy):\t Started a\n"), "{text}");
+    }
+
+    #[test]
+    fn a_transition_stops_at_what_is_to_fail() {
+        let (code, text) = simulate(&["--op-fail", "r_start_0@a=1"]);
+        assert_eq!(code, 0);
+        assert!(text.contains("failed with rc=1\n"), "{text}");
+        let counted = "  * Injecting attribute fail-count-r#start_0=value++ into /node_state '1'\n";
+        assert!(text.contains(counted), "{text}");
+        assert!(text.contains("r\t(ocf:pacemaker:Dummy):\t FAILED a\n"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        let (code, text) = simulate(&["-S", "-t", "no time"]);
+        assert_eq!((code, text.as_str()), (64, ""));
+        let (code, text) = simulate(&["-i", "r_start_0@a=1", "-g", "t", "-q", "0"]);
+        assert_eq!(code, 0);
+        assert!(text.contains("  * Setting quorum: 0\n  * Granting ticket t\n"), "{text}");
+    }
+}
