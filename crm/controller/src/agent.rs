@@ -21,7 +21,9 @@ pub(crate) struct Traits {
 impl Traits {
     /// Reads the document that the action `meta-data` prints; what cannot be read says nothing.
     pub(crate) fn from_metadata(text: &str) -> Traits {
-        let Ok(doc) = Doc::parse(text) else { return Traits::default() };
+        // The reader accepts no document type, and agents' says nothing that matters here.
+        let root = text.find("<resource-agent").unwrap_or(0);
+        let Ok(doc) = Doc::parse(&text[root..]) else { return Traits::default() };
         let list = |name: &str| doc.root().child(name).into_iter().flat_map(|n| n.children());
         let reloads = list("actions").any(|a| a.attr("name") == Some("reload-agent"));
         let named = |wanted: &dyn Fn(cib_xml::Node<'_>, &str) -> bool| -> Vec<String> {
