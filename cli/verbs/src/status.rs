@@ -67,6 +67,7 @@ struct Fencing {
     target: String,
     action: String,
     state: String,
+    /// Why it failed, or why the attempt before one that is pending did.
     reason: Option<String>,
 }
 
@@ -154,7 +155,8 @@ fn collect(info: &Info, view: &Overview, fencing: &[(Record, u64)]) -> Shown {
             .to_owned(),
             reason: match &r.state {
                 State::Failed(reason) => Some(reason.clone()),
-                _ => None,
+                State::Pending => failed_before(fencing, r),
+                State::Done => None,
             },
         })
         .collect();
@@ -175,16 +177,22 @@ fn collect(info: &Info, view: &Overview, fencing: &[(Record, u64)]) -> Shown {
 fn last_of_each(fencing: &[(Record, u64)]) -> Vec<&Record> {
     let mut out: Vec<&Record> = Vec::new();
     for (record, _) in fencing {
-        // A repetition that is under way says less than why the attempt before it failed.
-        let failed = |r: &&Record| matches!(r.state, State::Failed(_));
-        let old = out.iter().position(|r| r.target == record.target);
-        match old {
-            Some(ix) if record.state == State::Pending && failed(&out[ix]) => {}
+        match out.iter().position(|r| r.target == record.target) {
             Some(ix) => out[ix] = record,
             None => out.push(record),
         }
     }
     out
+}
+
+/// Why the attempt before one that is under way failed, if it did.
+fn failed_before(fencing: &[(Record, u64)], pending: &Record) -> Option<String> {
+    let mut ended = fencing.iter().rev().map(|(record, _)| record);
+    let last = ended.find(|r| r.target == pending.target && r.state != State::Pending)?;
+    match &last.state {
+        State::Failed(reason) => Some(reason.clone()),
+        _ => None,
+    }
 }
 
 fn node_state(node: &crm_scheduler::overview::NodeView) -> String {
@@ -312,8 +320,10 @@ fn text(shown: &Shown) -> String {
     if !shown.fencing.is_empty() {
         let _ = writeln!(out, "\nFencing");
         for f in &shown.fencing {
+            let again = f.state == "pending" && f.reason.is_some();
+            let state = if again { "tried again; the last attempt failed" } else { &f.state };
             let why = f.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
-            let _ = writeln!(out, "  {} of {}: {}{why}", f.action, f.target, f.state);
+            let _ = writeln!(out, "  {} of {}: {state}{why}", f.action, f.target);
         }
     }
     out

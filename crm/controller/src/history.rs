@@ -8,6 +8,7 @@ use cib_xml::{Doc, Style};
 use crm_executor::{Agent, Operation, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::agent::{Traits, operation_digest};
 use crate::{CibWrite, FEATURE_SET, WireReport};
 
 /// `op-status` and `rc-code` of what has no result yet.
@@ -52,7 +53,12 @@ impl History {
     }
 
     /// Takes a result in; returns how the CIB is told, if it is worth telling.
-    pub(crate) fn record(&mut self, node_id: &str, report: &WireReport) -> Vec<CibWrite> {
+    pub(crate) fn record(
+        &mut self,
+        node_id: &str,
+        report: &WireReport,
+        traits: Option<&Traits>,
+    ) -> Vec<CibWrite> {
         let operation = &report.operation;
         if !is_kept(operation) {
             return Vec::new();
@@ -81,7 +87,7 @@ impl History {
             let mut told =
                 ResourceHistory { agent: entry.agent.clone(), operations: BTreeMap::new() };
             for id in ids {
-                let attributes = attributes(&id, report);
+                let attributes = attributes(&id, report, traits);
                 entry.operations.insert(id.clone(), attributes.clone());
                 told.operations.insert(id, attributes);
             }
@@ -232,10 +238,27 @@ fn pending(id: &str, node: &str, operation: &Operation, at_s: u64) -> Attributes
     out
 }
 
-fn attributes(id: &str, report: &WireReport) -> Attributes {
+fn attributes(id: &str, report: &WireReport, traits: Option<&Traits>) -> Attributes {
     let WireReport { node, operation, call, outcome, started_s, ran_ms, queued_ms } = report;
     let status = outcome.status.number();
     let mut out = head(id, node, operation);
+    let mut lasting = operation.action.as_str();
+    // After a reload the resource is as after a start with the new parameters.
+    if lasting == "reload-agent" {
+        lasting = if succeeded(report) { "start" } else { "monitor" };
+        for (name, value) in &mut out {
+            match name.as_str() {
+                "operation" => *value = lasting.to_owned(),
+                "operation_key" => *value = format!("{}_{lasting}_0", operation.resource),
+                _ => {}
+            }
+        }
+    }
+    if matches!(lasting, "start" | "monitor" | "promote" | "demote" | "migrate_from")
+        && let Some(traits) = traits
+    {
+        out.extend(traits.digests(&operation.params, operation.interval_ms));
+    }
     let mut put = |name: &str, value: String| out.push((name.to_owned(), value));
     put("transition-magic", format!("{status}:{};{}", outcome.code, operation.tag));
     put("exit-reason", outcome.reason.clone());
@@ -246,25 +269,6 @@ fn attributes(id: &str, report: &WireReport) -> Attributes {
     put("exec-time", ran_ms.to_string());
     put("queue-time", queued_ms.to_string());
     out
-}
-
-/// The digest by which a later plan sees whether a resource runs with the parameters that the
-/// configuration has now: over the parameters without what the cluster adds, and over the time-out
-/// of recurring operations.
-pub fn operation_digest(params: &[(String, String)], interval_ms: u64) -> String {
-    let mut kept: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, value) in params {
-        let own = !name.starts_with("CRM_meta_") && name != "crm_feature_set";
-        if own || (interval_ms > 0 && name == "CRM_meta_timeout") {
-            kept.insert(name, value);
-        }
-    }
-    let mut doc = Doc::new("parameters");
-    let root = doc.root_id();
-    for (name, value) in kept {
-        doc.set_attr(root, name, value);
-    }
-    cib_xml::digest::on_disk(doc.root())
 }
 
 /// A transition key: `ACTION:TRANSITION:EXPECTED-CODE:DC-UUID`.

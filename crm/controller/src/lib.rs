@@ -15,6 +15,7 @@
 //! - a node counts as fenced only when the fencer says so;
 //! - a result that was not asked for, or not as asked for, always leads to a new plan.
 
+mod agent;
 mod dc;
 mod flights;
 mod history;
@@ -25,12 +26,13 @@ mod underway;
 use std::collections::BTreeMap;
 
 use crm_attributes::Update;
-use crm_executor::{Operation, Outcome, Report};
+use crm_executor::{Agent, Operation, Outcome, Report};
 use crm_graph::Transition;
 use membership_base::{Instant, NodeId, View};
 use serde::{Deserialize, Serialize};
 
-pub use history::{History, ResourceHistory, operation_digest};
+pub use agent::operation_digest;
+pub use history::{History, ResourceHistory};
 pub use machine::Controller;
 pub use underway::Underway;
 
@@ -252,6 +254,13 @@ pub enum Input {
         operation: Option<Operation>,
         /// The tag of the cancellation.
         tag: String,
+    },
+    /// What an agent on this node prints for `meta-data`.
+    Metadata {
+        /// Which.
+        agent: Agent,
+        /// The document.
+        text: String,
     },
     /// A fencing operation has ended.
     Fenced(Fenced),

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crm_executor::Operation;
+use crm_executor::{Agent, Operation};
 use membership_base::{Instant, NodeId, View};
 
+use crate::agent::Traits;
 use crate::dc::Dc;
 use crate::history::History;
 use crate::{
@@ -31,6 +32,8 @@ pub struct Controller {
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
     pub(crate) dc: Option<Box<Dc>>,
     pub(crate) history: History,
+    /// What the agents on this node say of themselves.
+    agents: BTreeMap<Agent, Traits>,
     /// What the local executor has not finished, by tag.
     busy: BTreeMap<String, Underway>,
     /// Counts the plans that this controller has asked for, as DC or as DC again.
@@ -58,6 +61,7 @@ impl Controller {
             dc_node: None,
             dc: None,
             history: History::default(),
+            agents: BTreeMap::new(),
             busy: BTreeMap::new(),
             plans: 0,
             leaving: None,
@@ -89,6 +93,9 @@ impl Controller {
                 }
                 self.busy.remove(&tag);
                 self.broadcast(Message::Complied { tag });
+            }
+            Input::Metadata { agent, text } => {
+                self.agents.insert(agent, Traits::from_metadata(&text));
             }
             Input::Fenced(fenced) => self.fenced(now, fenced),
             Input::Shutdown => self.shutdown(now),
@@ -352,7 +359,8 @@ impl Controller {
             outcome: report.outcome,
         };
         let node_id = self.setup.local.to_string();
-        let writes = self.history.record(&node_id, &wire);
+        let traits = self.agents.get(&wire.operation.agent);
+        let writes = self.history.record(&node_id, &wire, traits);
         if !writes.is_empty() {
             self.effects.push_back(Effect::Cib(writes));
         }

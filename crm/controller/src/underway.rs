@@ -4,7 +4,7 @@ use crm_executor::{Agent, Operation};
 use crm_graph::Action;
 use serde::{Deserialize, Serialize};
 
-use crate::history::operation_digest;
+use crate::agent::operation_digest;
 
 /// Something that a node was told to do and has not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crm_executor::{Operation, Outcome, Status, code};
 use crm_node::Input;
@@ -24,6 +25,9 @@ const OCF_ROOT: &str = "/usr/lib/ocf";
 /// The provider whose agents are part of this program.
 const NATIVE_PROVIDER: &str = "systole";
 
+/// How long an agent may take to say what it is, and with it its first operation's result.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What runs resource agents.
 #[derive(Clone)]
 pub(crate) struct Agents {
@@ -33,11 +37,14 @@ pub(crate) struct Agents {
     watches: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
     /// Where a death is told.
     sender: mpsc::UnboundedSender<Incoming>,
+    /// Agents that have been asked what they are.
+    asked: Arc<Mutex<BTreeSet<crm_executor::Agent>>>,
 }
 
 impl Agents {
     pub(crate) fn new(sender: mpsc::UnboundedSender<Incoming>) -> Agents {
-        Agents { devices: Arc::default(), watches: Arc::default(), sender }
+        let (devices, watches, asked) = Default::default();
+        Agents { devices, watches, sender, asked }
     }
 
     /// Calls the agent and waits for its end.
@@ -88,6 +95,46 @@ impl Agents {
             }
         });
         watch.abort_handle()
+    }
+
+    /// What the agent of an operation prints for `meta-data`, the first time that it is called.
+    pub(crate) fn metadata(
+        &self,
+        operation: &Operation,
+    ) -> impl Future<Output = Option<String>> + Send + use<> {
+        let (agent, asked) = (operation.agent.clone(), Arc::clone(&self.asked));
+        let new = agent.class == "ocf"
+            && asked.lock().unwrap_or_else(|e| e.into_inner()).insert(agent.clone());
+        let question = Operation {
+            resource: agent.name.clone(),
+            action: "meta-data".to_owned(),
+            interval_ms: 0,
+            timeout_ms: 0,
+            start_delay_ms: 0,
+            agent,
+            params: Vec::new(),
+            tag: String::new(),
+        };
+        async move {
+            if !new {
+                return None;
+            }
+            let (kill, killed) = oneshot::channel();
+            let timer = tokio::spawn(async move {
+                tokio::time::sleep(METADATA_TIMEOUT).await;
+                let _ = kill.send(());
+                // The run owns the other end until it is over; only then may this one go.
+                std::future::pending::<()>().await;
+            });
+            let answer = ocf(&question, killed).await;
+            timer.abort();
+            if answer.code != code::OK {
+                // It may be installed, or mended, later.
+                asked.lock().unwrap_or_else(|e| e.into_inner()).remove(&question.agent);
+                return None;
+            }
+            Some(answer.output)
+        }
     }
 
     async fn device(&self, operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {

@@ -283,7 +283,11 @@ impl Daemon {
         self.kills.insert(run, kill);
         let (agents, sender) = (self.agents.clone(), self.sender.clone());
         tokio::spawn(async move {
-            let outcome = agents.run(operation, killed).await;
+            let (agent, metadata) = (operation.agent.clone(), agents.metadata(&operation));
+            let (outcome, metadata) = tokio::join!(agents.run(operation, killed), metadata);
+            if let Some(text) = metadata {
+                let _ = sender.send(Incoming::Node(Input::Metadata { agent, text }));
+            }
             let _ = sender.send(Incoming::Node(Input::AgentFinished { run, outcome }));
         });
     }

@@ -19,7 +19,7 @@ use cib_store::{Version, Who};
 use cib_xml::Doc;
 use crm_api::{EventKind, Request, Response};
 use crm_controller::Level;
-use crm_executor::{Operation, Outcome};
+use crm_executor::{Agent, Operation, Outcome};
 use crm_graph::Transition;
 use membership_base::{Delivered, NodeId, View};
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,13 @@ pub enum Input {
         run: crm_executor::RunId,
         /// With what.
         outcome: Outcome,
+    },
+    /// What a resource agent prints for `meta-data`; said before its first run's end.
+    Metadata {
+        /// Which.
+        agent: Agent,
+        /// The document.
+        text: String,
     },
     /// A fence agent's run has ended.
     FenceAgentFinished {

@@ -100,6 +100,9 @@ impl Node {
             Input::AgentFinished { run, outcome } => {
                 self.executor.handle(now, crm_executor::Input::Finished { run, outcome });
             }
+            Input::Metadata { agent, text } => {
+                self.controller.handle(now, crm_controller::Input::Metadata { agent, text });
+            }
             Input::FenceAgentFinished { run, result } => {
                 self.fencer.handle(now, crm_fencer::Input::Finished { run, result });
             }

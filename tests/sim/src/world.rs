@@ -120,6 +120,8 @@ struct World {
     loaded: bool,
     /// Nobody changes what is wanted, and agents take the time that they should.
     calm: bool,
+    /// What happens now comes of a message that was delivered now.
+    delivering: bool,
     /// How long agents take where it is laid down, by resource and action.
     durations: BTreeMap<(String, String), Duration>,
     /// Marks of writes that wait for their answer, by client id.
@@ -179,6 +181,7 @@ impl World {
             writes: 0,
             loaded: false,
             calm: false,
+            delivering: false,
             durations: BTreeMap::new(),
             asked: BTreeMap::new(),
             scenario,
@@ -210,6 +213,7 @@ impl World {
     }
 
     fn step(&mut self, what: What) {
+        self.delivering = matches!(what, What::Packet { .. });
         match what {
             What::Boot(id) => self.boot(id),
             What::Packet { to, bytes } => {

@@ -62,7 +62,9 @@ impl World {
     /// Nothing is done to a resource anywhere while something else is done to it, or to what it is
     /// ordered after, among nodes that are together.
     fn check_lanes(&mut self, id: NodeId, new: &Run) {
-        if !new.changes() {
+        // What has waited in the executor's queue was asked for at another time, perhaps in another
+        // partition.
+        if !new.changes() || !self.delivering {
             return;
         }
         let view = |id: NodeId| self.hosts[&id].daemon.as_ref().map(|d| &d.view);
@@ -97,9 +99,11 @@ impl World {
             || (after && (other.action == "start" || real_stop))
     }
 
-    /// An agent that is ended early may have done its work already.
+    /// An agent that is ended early may have done its work already; a migration that is ended leaves
+    /// the resource where it was.
     pub(super) fn kill_agent(&mut self, id: NodeId, run: RunId) {
         if let Some(run) = self.host(id).running.remove(&run)
+            && run.action != "migrate_to"
             && self.rng.chance(500)
         {
             self.act(id, &run);
