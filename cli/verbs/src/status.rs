@@ -230,11 +230,19 @@ fn resource(view: &Overview, rsc: &RscView) -> ShownResource {
     note(rsc.failed, "failed");
     note(rsc.maintenance, "in maintenance");
     note(!rsc.managed && !rsc.maintenance, "not managed");
-    if let Some(pending) = &rsc.pending {
-        notes.push(format!("{pending} under way"));
-    }
+    let under_way = rsc.pending.as_deref().and_then(|operation| match operation {
+        "start" => Some("Starting"),
+        "stop" => Some("Stopping"),
+        "promote" => Some("Promoting"),
+        "demote" => Some("Demoting"),
+        "migrate_to" | "migrate_from" => Some("Migrating"),
+        // A look at one node says nothing about another where it runs.
+        _ => rsc.nodes.is_empty().then_some("Checking"),
+    });
     let state = if !members.is_empty() {
         String::new()
+    } else if let Some(state) = under_way {
+        state.to_owned()
     } else if rsc.nodes.is_empty() {
         "Stopped".to_owned()
     } else {
