@@ -3,6 +3,8 @@
 //! Every query takes `--json`. Verbs that change something do it in one CIB operation and say what
 //! they did; an error says what to do about it.
 
+mod advice;
+mod apply;
 mod cib;
 mod cluster;
 mod constraint;
@@ -78,6 +80,8 @@ enum Noun {
     Status(status::Args),
     /// Why a resource is, or is not, where it is; or why each action is planned
     Explain(explain::Args),
+    /// Make the configuration what a file says, after showing what that means
+    Apply(apply::Args),
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(cluster::Verb),
@@ -139,6 +143,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
             Ok(result) => result.map(|()| 0),
             Err(verb) => connected(Noun::Cib(verb), cli.json).map(|()| 0),
         },
+        Noun::Apply(args) => Session::connect(cli.json).and_then(|mut s| apply::run(&mut s, &args)),
         noun => connected(noun, cli.json).map(|()| 0),
     };
     Ok(result.unwrap_or_else(|error| {
@@ -162,6 +167,7 @@ fn carry_out(noun: Noun, session: &mut Session) -> anyhow::Result<()> {
     match noun {
         Noun::Status(args) => status::run(session, &args),
         Noun::Explain(args) => explain::run(session, &args),
+        Noun::Apply(args) => apply::run(session, &args).map(|_| ()),
         Noun::Cluster(verb) => cluster::run(session, verb),
         Noun::Resource(verb) => resource::run(session, verb),
         Noun::Constraint(verb) => constraint::run(session, verb),

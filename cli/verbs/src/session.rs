@@ -6,6 +6,8 @@ use cib_xml::{Doc, Node, NodeId, Style};
 use crm_api::{Info, Request, Response};
 use crm_ipc::Client;
 
+use crate::advice;
+
 /// A connection to the local daemon.
 pub(crate) struct Session {
     client: Client,
@@ -47,7 +49,17 @@ impl Session {
         }
     }
 
+    /// Changes the CIB, and warns of what cannot be right about it since.
     pub(crate) fn change(&mut self, operation: Operation) -> anyhow::Result<()> {
+        let before = self.cib()?;
+        self.change_quietly(operation)?;
+        let after = self.cib()?;
+        advice::new(&before, &after).iter().for_each(|text| eprintln!("warning: {text}"));
+        Ok(())
+    }
+
+    /// Changes the CIB.
+    pub(crate) fn change_quietly(&mut self, operation: Operation) -> anyhow::Result<()> {
         self.ask(Request::Cib { operation, force: false })?;
         Ok(())
     }
