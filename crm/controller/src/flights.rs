@@ -185,3 +185,89 @@ fn concerns(what: &Underway, action: &Action) -> bool {
     let apart = what.instance && resource.long_id.is_some();
     there || both_promote || !(apart || what.is_local())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crm_graph::{ActionKind, Resource, Synapse};
+
+    /// An action for `r` on a node, or for an instance of it.
+    fn action(id: u32, operation: &str, node: &str, instance: bool) -> Action {
+        Action {
+            id,
+            kind: ActionKind::Resource,
+            operation: operation.into(),
+            key: String::new(),
+            internal_key: None,
+            on_node: Some(node.into()),
+            on_node_uuid: None,
+            router_node: None,
+            resource: Some(Resource {
+                id: "r".into(),
+                long_id: instance.then(|| "r:0".into()),
+                class: "ocf".into(),
+                provider: None,
+                agent: "x".into(),
+            }),
+            attributes: vec![],
+            downed: vec![],
+            params: vec![],
+            maintenance: vec![],
+            shutdown_lock: None,
+            reason: None,
+        }
+    }
+
+    fn plan(actions: &[(&Action, &[u32])]) -> Transition {
+        let synapse = |(action, inputs): &(&Action, &[u32])| Synapse {
+            id: action.id,
+            priority: 0,
+            action: (*action).clone(),
+            inputs: inputs.to_vec(),
+        };
+        Transition { synapses: actions.iter().map(synapse).collect(), ..Transition::default() }
+    }
+
+    fn under_way(action: &Action) -> Flights {
+        let mut flights = Flights::default();
+        let what = Underway::of_action(action, "1:1:0:dc".into()).unwrap();
+        flights.begin(NodeId(1), what, Instant(1), action.id);
+        flights.release();
+        flights
+    }
+
+    #[test]
+    fn the_same_action_is_answered_by_what_is_under_way_and_others_wait() {
+        let start = action(7, "start", "n1", false);
+        let monitor = action(8, "monitor", "n1", false);
+        let mut flights = under_way(&action(1, "start", "n1", false));
+        assert_eq!(flights.adopt(&plan(&[(&start, &[]), (&monitor, &[7])])), [7]);
+        assert!(!flights.holds(&start) && flights.holds(&monitor));
+        assert!(flights.holds(&action(9, "start", "n2", false)), "elsewhere as well");
+        assert_eq!(flights.end("1:1:0:dc").and_then(|f| f.action), Some(7));
+        assert!(!flights.holds(&monitor));
+    }
+
+    #[test]
+    fn what_comes_after_another_change_or_has_other_parameters_is_done_again() {
+        let (stop, start) = (action(6, "stop", "n1", false), action(7, "start", "n1", false));
+        let mut flights = under_way(&start);
+        assert!(flights.adopt(&plan(&[(&stop, &[]), (&start, &[6])])).is_empty());
+        let mut other = start.clone();
+        other.attributes.push(("ip".into(), "2".into()));
+        assert!(flights.adopt(&plan(&[(&other, &[])])).is_empty());
+        assert!(flights.holds(&stop) && flights.holds(&other));
+        assert_eq!(flights.apart(), 1);
+    }
+
+    #[test]
+    fn instances_are_apart_but_for_promotions() {
+        let flights = under_way(&action(1, "start", "n1", true));
+        assert!(!flights.holds(&action(2, "start", "n2", true)));
+        assert!(flights.holds(&action(3, "promote", "n1", true)));
+        assert!(flights.holds(&action(4, "start", "n2", false)), "it is no clone any more");
+        let flights = under_way(&action(1, "promote", "n1", true));
+        assert!(flights.holds(&action(2, "promote", "n2", true)));
+        assert!(!flights.holds(&action(3, "start", "n2", true)));
+    }
+}

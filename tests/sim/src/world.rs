@@ -370,8 +370,12 @@ impl World {
                     return;
                 }
                 daemon.view = view.clone();
+                let life = daemon.life;
                 daemon.node.handle(now, Input::View(view.clone()));
                 self.checker.view(id, &before, &view, nodes);
+                if !self.calm {
+                    self.end_some(id, life);
+                }
             }
             totem::Effect::Refused { bytes, .. } => {
                 let Some(daemon) = &mut self.host(id).daemon else { return };

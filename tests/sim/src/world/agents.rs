@@ -48,8 +48,9 @@ impl World {
         };
         self.check_lanes(id, &new);
         let fails = self.rng.chance(self.faults.agents_fail_per_mille);
-        // Now and then an agent is slow; some are slower than their time-out.
-        let high = if !self.calm && self.rng.chance(20) { 5000 } else { 80 };
+        // Now and then an agent is slow, starts more often; some are slower than their time-out.
+        let slow_per_mille = if new.action == "start" { 150 } else { 20 };
+        let high = if !self.calm && self.rng.chance(slow_per_mille) { 5000 } else { 80 };
         let high = if self.rng.chance(self.faults.agents_slow_per_mille) { 25_000 } else { high };
         let script = (new.resource.clone(), new.action.clone());
         self.trace(|| format!("{id} {} {} begins", script.0, script.1));
@@ -57,6 +58,18 @@ impl World {
         let random = self.rng.between(ms(5), ms(high));
         let takes: Duration = self.durations.get(&script).copied().unwrap_or(random);
         self.schedule(self.now + takes, What::AgentDone { host: id, life, run, fails });
+    }
+
+    /// What ends just when the membership has changed, between greetings, election and the telling
+    /// of histories, is easily lost: some of what is under way ends then.
+    pub(super) fn end_some(&mut self, id: NodeId, life: u64) {
+        for run in self.host(id).running.keys().copied().collect::<Vec<_>>() {
+            if self.rng.chance(300) {
+                let within = self.rng.between(ms(0), ms(5 + self.faults.jitter_ms));
+                let done = What::AgentDone { host: id, life, run, fails: false };
+                self.schedule(self.now + within, done);
+            }
+        }
     }
 
     /// Nothing is done to a resource anywhere while something else is done to it, or to what it is
