@@ -116,17 +116,16 @@ impl HistoryOp {
         decode_key(key).map(|(transition, _, sender)| (transition, sender))
     }
 
-    fn read(node: Node<'_>, names: &HistoryNames) -> HistoryOp {
-        let mut op = HistoryOp { call_id: -1, target_rc: -1, ..HistoryOp::default() };
+    fn fill(&mut self, node: Node<'_>, names: &HistoryNames) {
+        (self.call_id, self.target_rc) = (-1, -1);
         for attr in node.numbered_attrs() {
             if let Some(set) = names.0[attr.name_index()] {
-                set(&mut op, attr);
+                set(self, attr);
             }
         }
-        if op.key.is_none() {
-            op.key.clone_from(&op.id);
+        if self.key.is_none() {
+            self.key.clone_from(&self.id);
         }
-        op
     }
 }
 
@@ -205,31 +204,28 @@ pub struct ResourceHistory {
 }
 
 impl ResourceHistory {
-    fn read(node: Node<'_>, names: &HistoryNames) -> ResourceHistory {
-        let mut found = ResourceHistory {
-            // Counted first: room to spare would be most of a model's memory.
-            ops: SmallVec::with_capacity(node.children_named("lrm_rsc_op").count()),
-            ..ResourceHistory::default()
-        };
-        for op in node.children_named("lrm_rsc_op") {
-            found.ops.push(HistoryOp::read(op, names));
+    fn fill(&mut self, node: Node<'_>, names: &HistoryNames) {
+        let ops = node.children_named("lrm_rsc_op");
+        // Counted first: room to spare would be most of a model's memory.
+        self.ops.resize_with(ops.clone().count(), HistoryOp::default);
+        for (op, node) in self.ops.iter_mut().zip(ops) {
+            op.fill(node, names);
         }
         for attr in node.numbered_attrs() {
             match attr.name() {
-                "id" => found.id = Some(attr.text()),
-                "class" => found.class = Some(attr.text()),
-                "provider" => found.provider = Some(attr.text()),
-                "type" => found.agent = Some(attr.text()),
-                "container" => found.container = Some(attr.text()),
+                "id" => self.id = Some(attr.text()),
+                "class" => self.class = Some(attr.text()),
+                "provider" => self.provider = Some(attr.text()),
+                "type" => self.agent = Some(attr.text()),
+                "container" => self.container = Some(attr.text()),
                 name => {
                     if name == "shutdown-lock" {
-                        found.shutdown_lock = scan_int(attr.value()).unwrap_or(0);
+                        self.shutdown_lock = scan_int(attr.value()).unwrap_or(0);
                     }
-                    found.others.push((name.into(), attr.text()));
+                    self.others.push((name.into(), attr.text()));
                 }
             }
         }
-        found
     }
 
     /// All attributes of the element.
@@ -296,9 +292,11 @@ impl NodeState {
                 .map(|t| Blocks::read(reader, t, "utilization", ""))
                 .unwrap_or_default(),
             history: history.map(|h| {
-                let mut list = Vec::with_capacity(h.children_named("lrm_resource").count());
-                for entry in h.children_named("lrm_resource") {
-                    list.push(ResourceHistory::read(entry, names));
+                let entries = h.children_named("lrm_resource");
+                let mut list = Vec::new();
+                list.resize_with(entries.clone().count(), ResourceHistory::default);
+                for (entry, node) in list.iter_mut().zip(entries) {
+                    entry.fill(node, names);
                 }
                 list
             }),

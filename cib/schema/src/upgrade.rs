@@ -7,9 +7,12 @@
 mod v3;
 mod v4;
 
-use cib_xml::Doc;
+use cib_xml::{Doc, Node, NodeId};
 
 use crate::{Problem, Schema, validate_with};
+
+/// The element that holds a node's recorded operations.
+const HISTORY: &str = "lrm";
 
 /// Why a configuration was not upgraded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +128,8 @@ pub fn upgrade_told(
 
 /// The configuration in the words of the next series, if there is a way.
 fn rewritten(doc: &Doc, from: Schema, to: Schema, tell: &mut dyn FnMut(Step<'_>)) -> Option<Doc> {
-    let mut changed = Doc::from_node(doc.root());
+    let mut changed = Doc::default();
+    copy_without_history(doc.root(), &mut changed);
     match from.to_string().as_str() {
         "pacemaker-2.10" => {
             for (number, pass) in v3::PASSES.iter().enumerate() {
@@ -142,14 +146,42 @@ fn rewritten(doc: &Doc, from: Schema, to: Schema, tell: &mut dyn FnMut(Step<'_>)
     validate_with(&changed, to).is_empty().then_some(changed)
 }
 
-/// Gives `doc` the content of `other`, in place: it may be in a transaction.
+/// Copies what an upgrade may rewrite. Recorded operations are most of a CIB and not part of that.
+fn copy_without_history(from: Node<'_>, to: &mut Doc) -> NodeId {
+    let id = to.copy_shallow(from);
+    for child in from.all_children().filter(|_| !is_history(from)) {
+        let copy = copy_without_history(child, to);
+        to.attach(id, copy, None);
+    }
+    id
+}
+
+/// All histories of a document, in its order.
+fn histories(doc: &Doc) -> Vec<NodeId> {
+    let all = doc.root().descendants();
+    all.filter(|n| is_history(*n)).map(Node::id).collect()
+}
+
+fn is_history(node: Node<'_>) -> bool {
+    node.name() == HISTORY && node.parent().is_some_and(|p| p.name() == "node_state")
+}
+
+/// Gives `doc` the content of `other`, in place: it may be in a transaction. Histories stay.
 fn adopt(doc: &mut Doc, other: &Doc) {
+    let kept = histories(doc);
     let root = doc.root_id();
-    let old: Vec<_> = doc.root().all_children().map(cib_xml::Node::id).collect();
+    let old: Vec<_> = doc.root().all_children().map(Node::id).collect();
     old.into_iter().for_each(|child| doc.detach(child));
     doc.clear_attrs(root);
     other.root().attrs().for_each(|(name, value)| doc.set_attr(root, name, value));
     other.root().all_children().for_each(|child| {
         doc.append_copy(root, child);
     });
+    for (from, to) in kept.into_iter().zip(histories(doc)) {
+        let entries: Vec<NodeId> = doc.node(from).all_children().map(Node::id).collect();
+        for entry in entries {
+            doc.detach(entry);
+            doc.attach(to, entry, None);
+        }
+    }
 }

@@ -484,7 +484,7 @@ impl<'a> Node<'a> {
     }
 
     /// Child elements called `name`.
-    pub fn children_named(self, name: &str) -> impl Iterator<Item = Node<'a>> {
+    pub fn children_named(self, name: &str) -> impl Iterator<Item = Node<'a>> + Clone {
         self.children().filter(move |c| c.name() == name)
     }
 

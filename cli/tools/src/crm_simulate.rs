@@ -114,7 +114,9 @@ impl Session<'_> {
             let plan = schedule_model(cluster.model.clone(), now, self.flags, 1);
             self.show_plan(&plan)?;
             if simulate {
-                self.simulate(&mut state, &plan)?;
+                // What shares the state's text goes before it changes, or would have a copy.
+                drop(cluster);
+                self.simulate(&mut state, plan)?;
             }
         }
         for path in given.get("save-output").into_iter().chain(place.as_deref()) {
@@ -123,8 +125,9 @@ impl Session<'_> {
         Ok(exit::OK)
     }
 
-    fn simulate(&mut self, state: &mut State, plan: &Plan) -> Result<(), input::Failure> {
-        let complete = self.execute(state, plan);
+    fn simulate(&mut self, state: &mut State, plan: Plan) -> Result<(), input::Failure> {
+        let complete = self.execute(state, &plan);
+        drop(plan);
         if !complete {
             self.out.error("Transition failed: terminated");
             self.out.error("An invalid transition was produced");

@@ -186,7 +186,8 @@ impl Bench {
                     .collect::<anyhow::Result<_>>()?;
                 let cpu = median(ours.iter().map(|u| u.cpu));
                 let peak = ours.iter().map(|u| u.peak).max().unwrap_or_default();
-                figures.processes.push(Usage { cpu, peak });
+                let success = ours.iter().all(|u| u.success);
+                figures.processes.push(Usage { cpu, peak, success });
                 if let Some(other) = other {
                     figures.others.push(simulate(other)?);
                 }
@@ -278,6 +279,7 @@ fn sum(figures: &[Figures]) -> Figures {
             .map(|mode| Usage {
                 cpu: figures.iter().map(|f| pick(f)[mode].cpu).sum(),
                 peak: figures.iter().map(|f| pick(f)[mode].peak).max().unwrap_or_default(),
+                success: figures.iter().all(|f| pick(f)[mode].success),
             })
             .collect()
     };
@@ -333,7 +335,8 @@ fn print_rows(rows: &[(&Case, &Figures)]) {
             .zip(&f.processes)
             .map(|(other, ours)| {
                 let ratio = other.cpu.as_secs_f64() / ours.cpu.as_secs_f64().max(1e-9);
-                format!("{ratio:.0}x")
+                let mark = if other.success && ours.success { "" } else { "!" };
+                format!("{ratio:.0}x{mark}")
             })
             .collect();
         println!(
@@ -351,6 +354,10 @@ fn print_rows(rows: &[(&Case, &Figures)]) {
             format!("{:.1} / {:.1}", times(plan), times(simulate)),
             if other.is_empty() { "-".to_owned() } else { other.join(" / ") },
         );
+    }
+    let ended_well = |list: &[Usage]| list.iter().all(|usage| usage.success);
+    if !rows.iter().all(|(_, f)| ended_well(&f.processes) && ended_well(&f.others)) {
+        println!("not every process ended with status 0 (!: one of the two compared)");
     }
 }
 
@@ -373,7 +380,14 @@ fn print_growth(cases: &[Case], figures: &[Figures]) {
 
 fn to_json(cases: &[Case], figures: &[Figures]) -> serde_json::Value {
     let usage = |list: &[Usage]| {
-        let one = |(mode, u): (&&str, &Usage)| json!({ "mode": mode, "cpu_ms": ms(u.cpu), "peak_bytes": u.peak });
+        let one = |(mode, u): (&&str, &Usage)| {
+            json!({
+                "mode": mode,
+                "cpu_ms": ms(u.cpu),
+                "peak_bytes": u.peak,
+                "success": u.success,
+            })
+        };
         MODES.iter().zip(list).map(one).collect::<Vec<_>>()
     };
     cases

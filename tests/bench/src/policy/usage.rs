@@ -15,12 +15,14 @@ pub(crate) struct Usage {
     /// The most memory that it had, in bytes. Never less than this process had when it started it:
     /// whoever wants to compare stays small until then.
     pub(crate) peak: u64,
+    /// Whether it ended with status 0.
+    pub(crate) success: bool,
 }
 
 /// Runs a program, without its output, and says what it used.
 ///
 /// # Errors
-/// If it cannot be run or fails.
+/// If it cannot be run.
 pub(crate) fn of(command: &mut Command) -> anyhow::Result<Usage> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().with_context(|| format!("run {command:?}"))?;
@@ -31,12 +33,12 @@ pub(crate) fn of(command: &mut Command) -> anyhow::Result<Usage> {
     // SAFETY: both pointers are to live variables of the types that the call wants.
     let ended = unsafe { libc::wait4(pid, &mut status, 0, &mut usage) };
     ensure!(ended == pid, "wait for {command:?}: {}", io::Error::last_os_error());
-    ensure!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{command:?} failed");
     let time = |t: libc::timeval| {
         Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64)
     };
     let peak = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok(Usage { cpu: time(usage.ru_utime) + time(usage.ru_stime), peak })
+    let success = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    Ok(Usage { cpu: time(usage.ru_utime) + time(usage.ru_stime), peak, success })
 }
 
 /// Processor time that `work` took, with what it made.
@@ -61,7 +63,8 @@ mod tests {
         let usage =
             of(Command::new("sh").args(["-c", "i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done"]));
         assert!(usage.unwrap().peak > 100_000);
-        assert!(of(&mut Command::new("false")).is_err());
+        assert!(!of(&mut Command::new("false")).unwrap().success);
+        assert!(of(&mut Command::new("/there-is-no-such-program")).is_err());
         let (took, sum) =
             timed(|| (0..1_000_000_u64).map(std::hint::black_box).sum::<u64>()).unwrap();
         assert!(!took.is_zero());
