@@ -1,6 +1,6 @@
 //! The bytes of `cib.xml` and `cib.xml.sig`, and what they say.
 
-use cib_xml::{Doc, Style, digest};
+use cib_xml::{Doc, Kind, NodeId, Style, digest};
 
 /// What is written to disk for one state of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,12 @@ pub enum DiskError {
     },
 }
 
-/// A copy of `doc` as it is stored: without status, which is rebuilt, and with `num_updates` 0.
-pub fn snapshot(doc: &Doc) -> Doc {
+/// What the comment begins with that says in which term a CIB was stored.
+const TERM: &str = " quorate term ";
+
+/// A copy of `doc` as it is stored: without status, which is rebuilt, and with `num_updates` 0. The
+/// term goes into a comment, which other programs that read the file do not mind.
+pub fn snapshot(doc: &Doc, term: u64) -> Doc {
     let mut out = Doc::new(doc.root().name());
     let root = out.root_id();
     for (name, value) in doc.root().attrs() {
@@ -45,7 +49,25 @@ pub fn snapshot(doc: &Doc) -> Doc {
     for child in doc.root().all_children().filter(|c| c.name() != "status") {
         out.append_copy(root, child);
     }
+    out.append_comment(root, &format!("{TERM}{term} "));
     out
+}
+
+/// Takes the term out of a document that was stored; 0 where it says none.
+pub(crate) fn take_term(doc: &mut Doc) -> u64 {
+    let mut term = 0;
+    let comments: Vec<NodeId> = doc
+        .root()
+        .all_children()
+        .filter(|c| c.kind() == Kind::Comment && c.text().starts_with(TERM))
+        .map(|c| c.id())
+        .collect();
+    for id in comments {
+        let said = doc.node(id).text()[TERM.len()..].trim().parse().unwrap_or(0);
+        term = term.max(said);
+        doc.detach(id);
+    }
+    term
 }
 
 /// The files for a snapshot.

@@ -7,10 +7,14 @@
 //!   majority of the configured nodes (or all members, if they are fewer) have it on disk and the
 //!   partition has quorum. So what was acknowledged survives every failure that leaves a quorum.
 //! * When a view begins, members compare. If they differ, one state is chosen on all of them by the
-//!   same rule: was in a quorate partition; then the higher version; then has been in sync since
-//!   its start; then the lower node id. Its owner sends it, everybody takes it over at the same
-//!   point of the order, and what loses is handed out to be kept in a file unless the winner has
-//!   seen it before.
+//!   same rule: the higher term; then the higher version; then has been in sync since its start;
+//!   then the lower node id. Its owner sends it, everybody takes it over at the same point of the
+//!   order, and what loses is handed out to be kept in a file unless the winner has seen it before.
+//! * The term counts quorate views: a quorate view's is one more than the highest that a member
+//!   brought, another's is the highest. It is stored with the CIB, and a disk counts for an
+//!   acknowledgement only if it has the view's term. Any two quorate views share a node, so what
+//!   was acknowledged in a term is part of the state that wins in every later one, and what a node
+//!   has that was left behind in an older term loses, however high its version.
 //! * The version never goes back: if a loser's was higher, the winner's state gets a higher one.
 //! * A write is done at most once, also when it is repeated after a view change: results of past
 //!   writes are part of the replicated state.
@@ -179,24 +183,28 @@ pub struct Store {
     version: Version,
     view: View,
     phase: Phase,
-    was_quorate: bool,
+    /// See the module's page.
+    term: u64,
+    /// The highest term that a member brought into the view.
+    view_term: u64,
     lived: bool,
     done: Done,
     history: VecDeque<Lineage>,
     next_seq: u64,
     pending: VecDeque<Pending>,
     applying: Vec<Applying>,
-    /// The newest version that each member has on disk, as far as it said so.
-    durable: BTreeMap<NodeId, Version>,
-    /// The newest version on the local disk, and the one being written.
-    local_durable: Option<Version>,
-    persisting: Option<Version>,
+    /// What each member has on disk, as far as it said so: the newest term and version.
+    durable: BTreeMap<NodeId, (u64, Version)>,
+    /// The same for the local disk, and what is being written.
+    local_durable: (u64, Version),
+    persisting: Option<(u64, Version)>,
     effects: VecDeque<Effect>,
 }
 
 impl Store {
     /// A replica that knows nobody yet; what is in `setup.doc` counts as being on disk.
-    pub fn new(setup: Setup) -> Store {
+    pub fn new(mut setup: Setup) -> Store {
+        let term = disk::take_term(&mut setup.doc);
         let version = Version::of(&setup.doc);
         let mut store = Store {
             local: setup.local,
@@ -207,7 +215,8 @@ impl Store {
             version,
             view: View::default(),
             phase: Phase::Comparing { states: BTreeMap::new() },
-            was_quorate: false,
+            term,
+            view_term: term,
             lived: false,
             done: Done::default(),
             history: VecDeque::new(),
@@ -215,7 +224,7 @@ impl Store {
             pending: VecDeque::new(),
             applying: Vec::new(),
             durable: BTreeMap::new(),
-            local_durable: Some(version),
+            local_durable: (term, version),
             persisting: None,
             effects: VecDeque::new(),
         };
@@ -287,7 +296,8 @@ impl Store {
             // Only the verdict on quorum changed.
             self.view = view;
             if self.is_synced() {
-                self.was_quorate = self.view.quorate;
+                self.begin_term();
+                self.persist();
                 self.acknowledge();
                 self.send_pending();
             }
@@ -301,11 +311,10 @@ impl Store {
             version: self.version,
             digest: self.digest(),
             config_digest: self.config_digest(),
-            was_quorate: self.was_quorate,
+            term: self.term,
             lived: self.lived,
         };
         self.emit(Effect::Broadcast(Message::State(state)));
-        self.acknowledge();
     }
 
     /// Digest of the whole replicated state: the CIB, and the results of past writes.
@@ -335,9 +344,9 @@ impl Store {
                     self.on_write(write);
                 }
             }
-            Message::Persisted { version } => {
-                let known = self.durable.entry(sender).or_insert(version);
-                *known = (*known).max(version);
+            Message::Persisted { term, version } => {
+                let known = self.durable.entry(sender).or_insert((term, version));
+                *known = (*known).max((term, version));
                 self.acknowledge();
             }
         }
@@ -353,10 +362,10 @@ impl Store {
             return;
         }
         let states = std::mem::take(states);
-        let rank = |(node, s): &(&NodeId, &State)| {
-            (s.was_quorate, s.version, s.lived, std::cmp::Reverse(**node))
-        };
+        let rank =
+            |(node, s): &(&NodeId, &State)| (s.term, s.version, s.lived, std::cmp::Reverse(**node));
         let Some((winner, best)) = states.iter().max_by_key(rank) else { return };
+        self.view_term = best.term;
         if states.values().all(|s| s.digest == best.digest) {
             self.synced();
             return;
@@ -433,14 +442,17 @@ impl Store {
     fn synced(&mut self) {
         self.phase = Phase::Synced;
         self.lived = true;
-        self.was_quorate = self.view.quorate;
+        self.begin_term();
         self.emit(Effect::Synced { version: self.version });
         self.resolve_pending();
         self.persist();
-        if self.local_durable.is_some_and(|v| v.same_config(self.version)) {
-            self.tell_durable();
-        }
+        self.tell_durable();
         self.send_pending();
+    }
+
+    /// The term of the view, by what all its members know alike.
+    fn begin_term(&mut self) {
+        self.term = self.view_term + u64::from(self.view.quorate);
     }
 
     /// Looks up what became of this node's writes in the state that all have now: those that are
@@ -607,48 +619,52 @@ impl Store {
 
     // Disks
 
-    /// Has the configuration written if the disk has another one; changes that come while a write
-    /// is under way are written together after it.
+    /// Has the configuration written if the disk has another one, or has it from another term;
+    /// changes that come while a write is under way are written together after it.
     fn persist(&mut self) {
-        let on_disk = self.local_durable.is_some_and(|v| v.same_config(self.version));
+        let (term, version) = self.local_durable;
+        let on_disk = term == self.term && version.same_config(self.version);
         if self.persisting.is_some() || on_disk {
             return;
         }
         let version = Version { num_updates: 0, ..self.version };
-        self.persisting = Some(version);
-        let snapshot = Arc::new(disk::snapshot(&self.doc));
+        self.persisting = Some((self.term, version));
+        let snapshot = Arc::new(disk::snapshot(&self.doc, self.term));
         self.emit(Effect::Persist { snapshot, version });
     }
 
     fn on_persisted(&mut self, version: Version) {
-        if self.persisting != Some(version) {
-            return;
-        }
+        let Some(written) = self.persisting.filter(|(_, v)| *v == version) else { return };
         self.persisting = None;
-        self.local_durable = Some(version);
+        self.local_durable = written;
         self.tell_durable();
         self.persist();
     }
 
     fn tell_durable(&mut self) {
-        if let Some(version) = self.local_durable {
-            self.emit(Effect::Broadcast(Message::Persisted { version }));
-        }
+        let (term, version) = self.local_durable;
+        self.emit(Effect::Broadcast(Message::Persisted { term, version }));
     }
 
     /// Answers requests whose change enough disks have: a majority's, or those of all members if a
     /// smaller partition has quorum by other rules. Without quorum nothing is acknowledged but what
-    /// was forced, since the other side may go on without it.
+    /// was forced, since the other side may go on without it. Versions can be compared within a term
+    /// only: that of another may stand for another state.
     fn acknowledge(&mut self) {
+        if !self.is_synced() {
+            return;
+        }
         let majority = self.expected_votes / 2 + 1;
         let all = self.view.members.len().max(1);
-        let quorate = self.view.quorate;
+        let (quorate, term) = (self.view.quorate, self.term);
         let durable = &self.durable;
         let members = &self.view.members;
         let mut answered = Vec::new();
         self.applying.retain(|a| {
-            let has =
-                |n: &&NodeId| durable.get(n).is_some_and(|v| v.config() >= a.version.config());
+            let has = |n: &&NodeId| {
+                let known = durable.get(n).filter(|(of, _)| *of == term);
+                known.is_some_and(|(_, v)| v.config() >= a.version.config())
+            };
             let needed = if quorate || a.write.force { majority.min(all) } else { majority };
             let enough = members.iter().filter(has).count() >= needed;
             if enough {

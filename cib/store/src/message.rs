@@ -54,8 +54,8 @@ pub struct State {
     pub digest: String,
     /// Digest of the configuration alone.
     pub config_digest: String,
-    /// Whether the last view in which the node was in sync had quorum.
-    pub was_quorate: bool,
+    /// The last quorate view that its CIB has been through, counted as [`crate::Store`] does.
+    pub term: u64,
     /// Whether the node has been in sync since it started.
     pub lived: bool,
 }
@@ -98,6 +98,8 @@ pub enum Message {
     },
     /// My disk has this version.
     Persisted {
+        /// The term that it was written in.
+        term: u64,
         /// The version.
         version: Version,
     },

@@ -59,8 +59,8 @@ impl Cluster {
         for n in 1..=size {
             cluster.disks.insert(n, cib_store::empty_cib());
             cluster.hosts.insert(n, None);
-            cluster.boot(n);
         }
+        (1..=size).for_each(|n| cluster.boot(n));
         cluster
     }
 
@@ -70,7 +70,7 @@ impl Cluster {
             local: NodeId(n),
             uname: format!("node{n}"),
             boot: self.next_boot,
-            expected_votes: self.hosts.len().max(self.disks.len()),
+            expected_votes: self.hosts.len(),
             doc: disk.clone(),
         });
         self.next_boot += 1;
@@ -304,6 +304,40 @@ fn a_write_repeated_after_a_view_change_is_done_once() {
     assert_eq!(c.acknowledged, ["a"]);
     assert!(c.has(2, "a"));
     assert_eq!(c.host(1).store.version().epoch, 1);
+}
+
+/// Node 1 applies changes that nobody else gets; the others go on, acknowledge one, and part.
+#[test]
+fn what_was_left_behind_loses_however_high_its_version() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    for name in ["x", "y", "z"] {
+        c.request(1, name, create_op(name), false);
+    }
+    let view = c.host(1).view;
+    let left_behind: Vec<_> = c.queues.remove(&view).into_iter().flatten().collect();
+    for (sender, message) in left_behind {
+        c.input(1, Input::Delivered { sender, message });
+    }
+    c.finish_disk(1);
+    c.queues.clear();
+    c.partition(&[vec![1], vec![2, 3]], &mut rng);
+    c.deliver_all();
+    c.request(2, "kept", create_op("kept"), false);
+    c.deliver_all();
+    assert_eq!(c.acknowledged, ["kept"]);
+    assert!(c.host(1).store.version() > c.host(2).store.version());
+    // Also after a restart: the term is on the disk.
+    for n in [1, 2] {
+        c.crash(n);
+        c.boot(n);
+    }
+    c.partition(&[vec![1, 2], vec![3]], &mut rng);
+    c.deliver_all();
+    c.assert_same(&[1, 2]);
+    assert!(c.has(1, "kept"));
 }
 
 /// Random histories: replicas of a view agree, and what was acknowledged in a quorate partition is

@@ -26,10 +26,10 @@ impl Checker {
         self.violation.get_or_insert(text);
     }
 
-    /// A resource has become active on a host whose daemon sees `view`.
-    pub fn started(&mut self, resource: &str, host: NodeId, view: &[NodeId]) {
+    /// A resource has become active on a host that saw these members when it began to start it.
+    pub fn started(&mut self, resource: &str, host: NodeId, members: &[NodeId]) {
         if let Some(holder) = self.holder.get(resource).filter(|h| **h != host)
-            && !view.contains(holder)
+            && !members.contains(holder)
         {
             self.fail(format!(
                 "invariant 2: {resource} is started on node {host} though node {holder}, which \

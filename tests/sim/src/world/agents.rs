@@ -19,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) action: String,
     /// Where a migration goes.
     target: Option<String>,
+    /// Who was a member when it began: what it does later was allowed then.
+    members: Vec<NodeId>,
 }
 
 impl Run {
@@ -41,10 +43,12 @@ impl World {
         let meta = |name: &str| {
             operation.params.iter().find(|p| p.0 == name).map(|(_, value)| value.clone())
         };
+        let members = self.host(id).daemon.as_ref().map(|d| d.view.members.clone());
         let new = Run {
             resource: operation.resource.clone(),
             action: operation.action.clone(),
             target: meta("CRM_meta_migrate_target"),
+            members: members.unwrap_or_default(),
         };
         self.check_lanes(id, &new);
         let fails = self.rng.chance(self.faults.agents_fail_per_mille);
@@ -154,12 +158,11 @@ impl World {
     }
 
     fn act(&mut self, id: NodeId, run: &Run) -> i32 {
-        let Run { resource, action, target } = run;
+        let Run { resource, action, target, members } = run;
         let is_active = self.checker.is_active(resource, id);
         match action.as_str() {
             "start" if !is_active && RESOURCES.contains(&resource.as_str()) => {
-                let view = self.host(id).daemon.as_ref().map(|d| d.view.members.clone());
-                self.checker.started(resource, id, &view.unwrap_or_default());
+                self.checker.started(resource, id, members);
             }
             "stop" => self.checker.stopped(resource, id),
             "migrate_to" => {
