@@ -353,7 +353,8 @@ impl Writer {
         match kind {
             Type::Text => Pattern::Leaf("text"),
             Type::Id => plain("ID"),
-            Type::Ref => plain("IDREF"),
+            // Not `IDREF`: what is referred to need not be there, it is warned about elsewhere.
+            Type::Ref => plain("NCName"),
             Type::Bool => plain("boolean"),
             Type::Int => plain("integer"),
             Type::Count => plain("nonNegativeInteger"),

@@ -36,6 +36,7 @@ for folder in /usr/sbin /usr/share /usr/lib/python3; do
     mount -t overlay overlay -o "lowerdir=$layers:$folder" $folder
 done
 cp -a $UNPACKED/crmsh/etc/crm/. /etc/crm
+mkdir -p /etc/corosync/uidgid.d
 sleep 1
 exec systole daemon
 "#;

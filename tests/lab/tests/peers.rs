@@ -56,11 +56,11 @@ impl Peers {
 
     /// The nodes on which a resource is active.
     fn nodes(&self, id: &str) -> Vec<String> {
-        let status = self.cluster.json("node1", "status").unwrap();
-        let all = status["resources"].as_array().cloned().unwrap_or_default();
-        let found = all.into_iter().find(|resource| resource["id"] == id).unwrap_or_default();
-        let nodes = found["nodes"].as_array().cloned().unwrap_or_default();
-        nodes.iter().filter_map(|node| node.as_str().map(str::to_owned)).collect()
+        let ask = ["crm_resource", "--locate", "--resource", id];
+        let output = self.cluster.exec("node1", &ask, LONG).unwrap();
+        let lines = output.stdout.lines();
+        let place = lines.filter_map(|line| line.split_once("running on: "));
+        place.filter_map(|(_, node)| node.split(' ').next().map(str::to_owned)).collect()
     }
 
     #[track_caller]
