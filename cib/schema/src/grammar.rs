@@ -78,6 +78,8 @@ pub(crate) type Alternatives = Vec<Vec<(String, bool)>>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Element {
+    /// What the grammar calls it; several elements can have the same tag.
+    pub(crate) key: String,
     pub(crate) tag: String,
     pub(crate) attrs: Vec<Attr>,
     pub(crate) one_of: Vec<(Alternatives, Range)>,
@@ -115,15 +117,17 @@ fn read(text: &str) -> Grammar {
     let mut elements: Vec<Element> = Vec::new();
     for line in &lines {
         if line[0] == "element" {
+            let key = line[1].to_string();
             let tag = line.get(2).unwrap_or(&line[1]).to_string();
-            elements.push(Element { tag, ..Element::default() });
+            elements.push(Element { key, tag, ..Element::default() });
             continue;
         }
         let (rule, range) = split_range(line);
         if rule[0] == "like" {
             let like = elements[index[rule[1]]].clone();
             let last = elements.last_mut().expect("a rule stands below an element");
-            *last = Element { tag: std::mem::take(&mut last.tag), ..like };
+            let (key, tag) = (std::mem::take(&mut last.key), std::mem::take(&mut last.tag));
+            *last = Element { key, tag, ..like };
             continue;
         }
         let element = elements.last_mut().expect("a rule stands below an element");

@@ -6,10 +6,12 @@
 
 mod grammar;
 mod ladder;
+mod relax_ng;
 mod upgrade;
 mod validate;
 
 pub use ladder::{Schema, compare_names};
+pub use relax_ng::relax_ng;
 pub use upgrade::{Dropped, Step, UpgradeError, upgrade, upgrade_told};
 pub use validate::{Problem, validate, validate_with};
 

@@ -34,7 +34,9 @@ pub(crate) fn set_up(config: &HostConfig, host_folder: &Path) -> Result<(), Erro
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .context(|| "make the host's mounts private".into())?;
     let folders = config.persistent.iter().map(|target| (target, disk_folder(host_folder, target)));
-    let folders: Vec<_> = folders.collect();
+    let mut folders: Vec<_> = folders.collect();
+    // A cover hides what is mounted below it, so those of outer folders come first.
+    folders.sort_by_key(|(target, _)| nearest(target).components().count());
     for (_, disk) in &folders {
         fs::create_dir_all(disk).context(|| format!("make {}", disk.display()))?;
     }
@@ -81,7 +83,7 @@ struct Cover {
 
 impl Cover {
     fn make_folder(&mut self, target: &Path) -> Result<(), Error> {
-        let above = target.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+        let above = nearest(target);
         let is_ours = self.folders.iter().any(|folder| above == folder)
             || self.overlays.iter().any(|folder| above.starts_with(folder));
         if !is_ours {
@@ -100,6 +102,11 @@ impl Cover {
         }
         fs::create_dir_all(target).context(|| format!("make {}", target.display()))
     }
+}
+
+/// The folder itself, or the nearest one above it that exists.
+fn nearest(folder: &Path) -> &Path {
+    folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"))
 }
 
 fn overlay(over: &Path, scratch: &Path) -> Result<(), Error> {

@@ -127,16 +127,13 @@ impl Cib for FileCib {
     }
 }
 
-/// Writes a file so that it is either the old or the new one, whatever happens.
+/// Writes a file's new content. It stays the same file, because the program that runs a tool may
+/// hold it open and read the result from there.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn write_file(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(format!(".{}", std::process::id()));
-    let temporary = PathBuf::from(name);
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, path)
+    std::fs::write(path, text)
 }
 
 /// On whose behalf a tool works: the superuser may name somebody else in `CIB_user`.
@@ -172,7 +169,7 @@ pub fn shadow_dir() -> PathBuf {
         return PathBuf::from(dir);
     }
     match std::env::var("HOME") {
-        Ok(home) if !home.is_empty() && std::env::var("USER").as_deref() != Ok("root") => {
+        Ok(home) if !home.is_empty() && !nix::unistd::geteuid().is_root() => {
             PathBuf::from(home).join(".cib")
         }
         _ => PathBuf::from("/var/lib/pacemaker/cib"),

@@ -140,6 +140,8 @@ fn parameter(
         [] => about.to_string(),
         list => format!("{about}  Allowed values: {}", list.join(", ")),
     };
+    // Agents' meta-data has one type for everything that lasts.
+    let kind = if kind == "duration" { "time" } else { kind };
     let mut content = Element::new("content").attr("type", kind).maybe("default", default);
     choices.iter().for_each(|c| content.push(Element::new("option").attr("value", c)));
     Element::new("parameter")

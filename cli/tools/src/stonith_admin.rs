@@ -17,7 +17,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("history", 'H', "What was done to a node, * for all"),
     value("last", 'h', "When a node was fenced last, seconds since 1970"),
     flag("cleanup", 'c', "With --history: forget it"),
-    flag("broadcast", 'b', ""),
+    flag("broadcast", 'b', "With --history: ask all nodes"),
     flag("list-registered", 'L', "All devices"),
     value("list", 'l', "Devices that can fence a node"),
     flag("list-installed", 'I', ""),

@@ -58,6 +58,11 @@ pub(crate) enum Verb {
     Edit,
     /// Bring the CIB to the latest schema
     Upgrade,
+    /// Write the schemas as RELAX NG files (pacemaker-X.Y.rng), for programs that read them
+    Schemas {
+        /// The folder; programs look in /usr/share/pacemaker
+        folder: PathBuf,
+    },
 }
 
 impl Verb {
@@ -65,6 +70,7 @@ impl Verb {
     pub(crate) fn run_alone(self) -> Result<anyhow::Result<()>, Verb> {
         match self {
             Verb::Diff { old, new: Some(new) } => Ok(diff(&old, read_cib(&new))),
+            Verb::Schemas { folder } => Ok(schemas(&folder)),
             verb => Err(verb),
         }
     }
@@ -89,6 +95,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         }
         Verb::Edit => edit(session),
         Verb::Upgrade => session.change(Operation::Upgrade { max: None }),
+        Verb::Schemas { folder } => schemas(&folder),
     }
 }
 
@@ -124,6 +131,17 @@ fn show(
         }
     } else {
         found.iter().for_each(|node| print!("{}", node.to_xml(Style::Pretty)));
+    }
+    Ok(())
+}
+
+fn schemas(folder: &Path) -> anyhow::Result<()> {
+    let mut next = Some(cib_schema::Schema::FIRST);
+    while let Some(schema) = next {
+        let file = folder.join(format!("{schema}.rng"));
+        let text = cib_schema::relax_ng(schema).unwrap_or_default();
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        next = schema.next();
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ mod arp;
 mod cluster;
 mod ipmi_sim;
 mod operate;
+mod peers;
 mod postgresql;
 mod probe;
 mod serve;
