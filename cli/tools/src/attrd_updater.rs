@@ -12,6 +12,9 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("name", 'n', "Name of the attribute"),
     value("pattern", 'P', "Attributes whose name matches"),
     value("update", 'U', "Set it to this value"),
+    // Agents use these two: another name for --update, and one that says what is so anyhow.
+    value("attr-value", 'v', ""),
+    value("attr-section", 'S', ""),
     value("update-both", 'B', "Set value and delay (see --delay)"),
     value("update-delay", 'Y', "Set only the delay"),
     flag("query", 'Q', "Print its value"),
@@ -70,7 +73,9 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
         }
         return Ok(());
     }
-    let value = given.get("update").or(given.get("update-both")).map(str::to_string);
+    let value =
+        ["update", "attr-value", "update-both"].into_iter().find_map(|option| given.get(option));
+    let value = value.map(str::to_string);
     if value.is_none() && !given.has("delete") {
         return Err((exit::USAGE, "a command is needed: --update, --delete or --query".into()));
     }

@@ -36,7 +36,7 @@ pub enum Request {
     QueryAttributes {
         /// Only this attribute.
         name: Option<String>,
-        /// Only this node's.
+        /// Only this node's, empty for the local one.
         node: Option<String>,
     },
     /// Write all attributes to the CIB again.

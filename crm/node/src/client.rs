@@ -42,6 +42,7 @@ impl Node {
                 self.reply_when_heard(id, Response::Done);
             }
             Request::QueryAttributes { name, node } => {
+                let node = node.map(|n| if n.is_empty() { self.name().to_owned() } else { n });
                 let wanted = |have: &str, want: &Option<String>| {
                     want.as_deref().is_none_or(|want| want == have)
                 };

@@ -335,3 +335,23 @@ fn an_attribute_reaches_every_cib() {
     }
     assert_eq!(cluster.replies.last(), Some(&(NodeId(3), Response::Done)));
 }
+
+#[test]
+fn no_name_is_the_local_node_in_a_query_as_in_an_update() {
+    let mut cluster = started();
+    let who =
+        cib_store::Who { user: "root".into(), client: "t".into(), groups: vec![], internal: false };
+    let request = Request::UpdateAttributes(vec![crm_attributes::Update::set("", "ping", "100")]);
+    cluster.input(NodeId(3), Input::Client { id: 7, who: who.clone(), request });
+    cluster.run(300);
+    for (n, found) in [(3, 1), (2, 0)] {
+        let request =
+            Request::QueryAttributes { name: Some("ping".into()), node: Some(String::new()) };
+        cluster.input(NodeId(n), Input::Client { id: 8, who: who.clone(), request });
+        cluster.run(10);
+        let Some((_, Response::Attributes(all))) = cluster.replies.last() else {
+            panic!("not attributes: {:?}", cluster.replies.last())
+        };
+        assert_eq!(all.len(), found, "node {n}");
+    }
+}

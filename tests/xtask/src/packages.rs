@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 
 /// A package, and a file by which it is known to be there.
 const NEEDED: &[(&str, &str)] = &[
+    ("apache2-bin", "/usr/sbin/apache2"),
+    ("bind9", "/usr/sbin/named"),
+    ("bind9-host", "/usr/bin/host"),
     ("busybox-static", "/usr/bin/busybox"),
     ("conmon", "/usr/bin/conmon"),
     ("dbus", "/usr/bin/dbus-daemon"),
@@ -17,10 +20,15 @@ const NEEDED: &[(&str, &str)] = &[
     ("iproute2", "/usr/bin/ip"),
     ("iptables", "/usr/sbin/iptables"),
     ("iputils-ping", "/usr/bin/ping"),
+    ("kmod", "/usr/sbin/modprobe"),
+    ("ldap-utils", "/usr/bin/ldapsearch"),
     ("libxml2-utils", "/usr/bin/xmllint"),
+    ("mariadb-server", "/usr/sbin/mariadbd"),
     ("netavark", "/usr/lib/podman/netavark"),
     ("nftables", "/usr/sbin/nft"),
+    ("nginx-light", "/usr/sbin/nginx"),
     ("openipmi", "/usr/bin/ipmi_sim"),
+    ("pacemaker-resource-agents", "/usr/lib/ocf/resource.d/pacemaker/ping"),
     ("podman", "/usr/bin/podman"),
     ("postgresql-15", "/usr/lib/postgresql/15/bin/initdb"),
     ("procps", "/usr/bin/ps"),
@@ -36,9 +44,18 @@ const NEEDED: &[(&str, &str)] = &[
     ("python3-pyparsing", "/usr/lib/python3/dist-packages/pyparsing"),
     ("python3-tornado", "/usr/lib/python3/dist-packages/tornado"),
     ("python3-yaml", "/usr/lib/python3/dist-packages/yaml"),
+    ("rabbitmq-server", "/usr/sbin/rabbitmqctl"),
+    ("redis-server", "/usr/bin/redis-server"),
     ("resource-agents", "/usr/lib/ocf/resource.d/heartbeat/pgsql"),
+    ("rsync", "/usr/bin/rsync"),
+    ("rsyslog", "/usr/sbin/rsyslogd"),
     ("runc", "/usr/sbin/runc"),
+    ("slapd", "/usr/sbin/slapd"),
     ("systemd", "/lib/systemd/systemd"),
+    ("tgt", "/usr/sbin/tgtd"),
+    ("vsftpd", "/usr/sbin/vsftpd"),
+    ("wget", "/usr/bin/wget"),
+    ("xinetd", "/usr/sbin/xinetd"),
 ];
 
 /// Packages that are unpacked but not installed, because they want to have Pacemaker's tools.
