@@ -133,7 +133,7 @@ pub(crate) const AGENTS: &[Agent] = &[
         agent: "ocf:heartbeat:Stateful",
         parameters: "state=/run/stateful",
         prepare: "",
-        is_here: "grep -q master /run/stateful",
+        is_here: "grep -qx master /run/stateful",
         break_it: "rm /run/stateful",
     },
     Agent {
@@ -142,7 +142,7 @@ pub(crate) const AGENTS: &[Agent] = &[
         agent: "ocf:pacemaker:Stateful",
         parameters: "state=/run/stateful-p",
         prepare: "",
-        is_here: "grep -Eq 'promoted|master' /run/stateful-p",
+        is_here: "grep -qx Promoted /run/stateful-p",
         break_it: "rm /run/stateful-p",
     },
     // What tells the cluster something through its tools.
