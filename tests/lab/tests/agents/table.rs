@@ -395,7 +395,7 @@ chmod 400 /var/lib/rabbitmq/.erlang.cookie",
     single(
         "podman",
         "ocf:heartbeat:podman",
-        "image=web:1\nname=web\nrun_opts=--network=host\nrun_cmd=httpd -f -p 8090 -h /www",
+        "image=web:1\nname=web\nforce_kill=true\nrun_opts=--network=host\nrun_cmd=httpd -f -p 8090 -h /www",
         "d=$(mktemp -d); mkdir $d/bin $d/www; cp /bin/busybox $d/bin/
 for n in sh true httpd; do ln -s busybox $d/bin/$n; done; hostname >$d/www/index.html
 tar -C $d -c . | podman import - web:1; rm -r $d",
@@ -405,7 +405,7 @@ tar -C $d -c . | podman import - web:1; rm -r $d",
     single(
         "docker",
         "ocf:heartbeat:docker",
-        "image=web:1\nname=web\nrun_opts=--network=host\nrun_cmd=httpd -f -p 8091 -h /www",
+        "image=web:1\nname=web\nforce_kill=true\nrun_opts=--network=host\nrun_cmd=httpd -f -p 8091 -h /www",
         "setsid dockerd --data-root /srv/agents/docker --exec-root /run/docker \
 --pidfile /run/docker.pid --storage-driver vfs --cgroup-parent /{lab} --iptables=false \
 --bridge=none </dev/null >/srv/agents/dockerd.log 2>&1 &
