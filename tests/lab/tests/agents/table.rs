@@ -62,15 +62,6 @@ pub(crate) const AGENTS: &[Agent] = &[
         "ip route del 10.99.0.0/24",
     ),
     single(
-        "port-block",
-        "ocf:heartbeat:portblock",
-        "protocol=tcp\nportno=8999\nip=10.77.0.0/24\naction=block",
-        "",
-        "iptables -w -n -L INPUT | grep -q 8999",
-        // The agent holds a port for blocked whose rule alone is gone.
-        "iptables -w -F INPUT; rm /run/resource-agents/port-block",
-    ),
-    single(
         "filesystem",
         "ocf:heartbeat:Filesystem",
         "device={shared}/disk.img\ndirectory=/srv/agents/disk\nfstype=ext4\noptions=loop",
@@ -359,9 +350,9 @@ for i in $(seq 20); do grep -q $word /srv/agents/syslog && exit; sleep 0.1; done
         "binary=/usr/sbin/mariadbd\nclient_binary=mariadb\nconfig=/srv/agents/my.cnf\n\
          datadir=/srv/agents/mysql\nlog=/srv/agents/mysql.log\npid=/run/mysql/pid\n\
          socket=/run/mysql/socket",
-        "install -d -o mysql /srv/agents/mysql /run/mysql
+        "install -d -o mysql /srv/agents/mysql /srv/agents/mysql-tmp /run/mysql
 install -o mysql /dev/null /srv/agents/mysql.log
-printf '[mysqld]\\nport=3306\\nsocket=/run/mysql/socket\\ninnodb_log_file_size=8M\\n\
+printf '[mysqld]\\nport=3306\\nsocket=/run/mysql/socket\\ntmpdir=/srv/agents/mysql-tmp\\ninnodb_log_file_size=8M\\n\
 innodb_buffer_pool_size=16M\\n' >/srv/agents/my.cnf
 mariadb-install-db --defaults-file=/srv/agents/my.cnf --user=mysql --datadir=/srv/agents/mysql \
 --skip-test-db",
