@@ -52,7 +52,7 @@ fn a_slow_start_does_not_delay_the_recovery_of_another_resource() {
     assert!(began.elapsed() < SLOW, "the slow one was still being probed");
 
     // While it is being started, the node that has the other one goes.
-    let starting = || cluster.must(seen_from, "status").contains("start under way");
+    let starting = || cluster.must(seen_from, "status").contains("Starting");
     cluster.wait_for(SLOW * 3, "it is being started", starting);
     let home = holders(&cluster, "/run/quick").remove(0);
     let lost = Instant::now();

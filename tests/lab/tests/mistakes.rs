@@ -191,6 +191,7 @@ fn a_full_disk_costs_a_node_and_nothing_else() {
     cluster.make_vip("vip", VIP, "");
     // The address is on the node whose disk fills up.
     cluster.must("node1", "resource move vip node3");
+    cluster.settle();
     let watch = cluster.watch(VIP);
     cluster.wait("node3 has the address", || cluster.owner(&watch).as_deref() == Some("node3"));
     disk.fill();
