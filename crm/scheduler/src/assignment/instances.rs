@@ -239,5 +239,30 @@ impl Ws {
                 assigned += 1;
             }
         }
+        self.stay_rather_than_swap(instances);
+    }
+
+    /// Instances that nobody can tell apart do not change places: one that would be stopped so that
+    /// another is started on the same node stays instead.
+    fn stay_rather_than_swap(&mut self, instances: &[RscIx]) {
+        let alike = |ws: &Ws, r: RscIx| !ws[r].is(rf::UNIQUE) && ws.is_primitive(r);
+        for goes in instances.iter().copied().filter(|r| alike(self, *r)).collect::<Vec<_>>() {
+            let (here, None) = (self[goes].active.clone(), self[goes].assigned_node()) else {
+                continue;
+            };
+            let [node] = here[..] else { continue };
+            let comes = instances.iter().copied().find(|r| {
+                alike(self, *r)
+                    && self[*r].active.is_empty()
+                    && self[*r].assigned_node() == Some(node)
+            });
+            let movable = self[goes].is(rf::MANAGED) && !self[goes].any(rf::FAILED | rf::BLOCKED);
+            if let Some(comes) = comes.filter(|_| movable) {
+                let role = self[comes].next_role;
+                self.assign_to(comes, None, true, true);
+                self.set_next_role(goes, role);
+                self.assign_to(goes, Some(node), true, false);
+            }
+        }
     }
 }
