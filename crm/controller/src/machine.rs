@@ -32,6 +32,8 @@ pub struct Controller {
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
     pub(crate) dc: Option<Box<Dc>>,
     pub(crate) history: History,
+    /// Resources that are being migrated to this node, with the life of the node they come from.
+    arriving: BTreeMap<String, (NodeId, Option<u64>)>,
     /// What the agents on this node say of themselves.
     agents: BTreeMap<Agent, Traits>,
     /// What the local executor has not finished, by tag.
@@ -61,6 +63,7 @@ impl Controller {
             dc_node: None,
             dc: None,
             history: History::default(),
+            arriving: BTreeMap::new(),
             agents: BTreeMap::new(),
             busy: BTreeMap::new(),
             plans: 0,
@@ -220,6 +223,7 @@ impl Controller {
                 }
             }
             Message::Execute { to, operation, node, instance } => {
+                self.note_arrival(to, &operation);
                 // What was said before a change of the membership and arrives after it is refused:
                 // this node's greeting, from which the DC learns what is under way, lacks it.
                 if to == local && self.dc_node != Some(sender) {
@@ -242,6 +246,11 @@ impl Controller {
             }
             Message::Result { report } => {
                 self.no_longer_busy(sender, &report.operation.tag);
+                let settles =
+                    matches!(report.operation.action.as_str(), "migrate_from" | "start" | "stop");
+                if sender == local && settles {
+                    self.arriving.remove(&report.operation.resource);
+                }
                 self.result(now, sender, *report);
             }
             Message::Complied { tag } => {
@@ -288,8 +297,35 @@ impl Controller {
         }
     }
 
+    /// What another node is told to migrate here may arrive, whatever becomes of that node.
+    fn note_arrival(&mut self, from: NodeId, operation: &Operation) {
+        let local = self.name(self.setup.local);
+        let target = operation.params.iter().find(|(name, _)| name == "CRM_meta_migrate_target");
+        if operation.action == "migrate_to" && target.is_some_and(|(_, target)| target == local) {
+            let life = self.lives.get(&from).copied();
+            self.arriving.insert(operation.resource.clone(), (from, life));
+        }
+    }
+
+    /// A node that is lost, or was started anew, takes with it what it knew of a migration to this
+    /// one: what this node had found out before is then no longer so, and it is looked for again.
+    fn doubt_arrivals(&mut self) {
+        let hellos = &self.hellos;
+        let same = |(from, life): &(NodeId, Option<u64>)| {
+            hellos.get(from).is_some_and(|hello| Some(hello.life) == *life)
+        };
+        let (kept, doubtful) =
+            std::mem::take(&mut self.arriving).into_iter().partition(|(_, from)| same(from));
+        self.arriving = kept;
+        let doubtful: BTreeMap<String, _> = doubtful;
+        for resource in doubtful.into_keys() {
+            self.history.0.remove(&resource);
+        }
+    }
+
     /// Writes this node's history anew: the CIB may be another node's, or that of another DC.
     fn tell_history(&mut self) {
+        self.doubt_arrivals();
         let local = self.setup.local.to_string();
         let told = self.history.to_xml(&local, self.name(self.setup.local));
         self.effects.push_back(Effect::Cib(vec![
