@@ -2,6 +2,8 @@
 
 use cib_xml::{Doc, Kind, NodeId, Style, digest};
 
+use crate::version::Version;
+
 /// What is written to disk for one state of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
@@ -39,8 +41,8 @@ pub enum DiskError {
 const TERM: &str = " quorate term ";
 
 /// A copy of `doc` as it is stored: without status, which is rebuilt, and with `num_updates` 0. The
-/// term goes into a comment, which other programs that read the file do not mind.
-pub fn snapshot(doc: &Doc, term: u64) -> Doc {
+/// term, with the version of the last change in a quorate view, goes into a comment, which other programs that read the file do not mind.
+pub fn snapshot(doc: &Doc, term: u64, committed: Version) -> Doc {
     let mut out = Doc::new(doc.root().name());
     let root = out.root_id();
     for (name, value) in doc.root().attrs() {
@@ -49,13 +51,17 @@ pub fn snapshot(doc: &Doc, term: u64) -> Doc {
     for child in doc.root().all_children().filter(|c| c.name() != "status") {
         out.append_copy(root, child);
     }
-    out.append_comment(root, &format!("{TERM}{term} "));
+    out.append_comment(
+        root,
+        &format!("{TERM}{term} {} {} ", committed.admin_epoch, committed.epoch),
+    );
     out
 }
 
-/// Takes the term out of a document that was stored; 0 where it says none.
-pub(crate) fn take_term(doc: &mut Doc) -> u64 {
-    let mut term = 0;
+/// Takes the term, and the version of the last change in a quorate view, out of a document that was
+/// stored; what it does not say is taken from its version.
+pub(crate) fn take_term(doc: &mut Doc) -> (u64, Version) {
+    let mut found = (0, Version { num_updates: 0, ..Version::of(doc) });
     let comments: Vec<NodeId> = doc
         .root()
         .all_children()
@@ -63,11 +69,14 @@ pub(crate) fn take_term(doc: &mut Doc) -> u64 {
         .map(|c| c.id())
         .collect();
     for id in comments {
-        let said = doc.node(id).text()[TERM.len()..].trim().parse().unwrap_or(0);
-        term = term.max(said);
+        let said = doc.node(id).text()[TERM.len()..].split_whitespace();
+        let numbers: Vec<u64> = said.filter_map(|n| n.parse().ok()).collect();
+        if let [term, admin_epoch, epoch] = numbers[..] {
+            found = (term, Version { admin_epoch, epoch, num_updates: 0 });
+        }
         doc.detach(id);
     }
-    term
+    found
 }
 
 /// The files for a snapshot.

@@ -7,7 +7,8 @@
 //!   majority of the configured nodes (or all members, if they are fewer) have it on disk and the
 //!   partition has quorum. So what was acknowledged survives every failure that leaves a quorum.
 //! * When a view begins, members compare. If they differ, one state is chosen on all of them by the
-//!   same rule: the higher term; then the higher version; then has been in sync since its start;
+//!   same rule: the higher term; then the last change from a quorate view; then the higher version;
+//!   then has been in sync since its start;
 //!   then the lower node id. Its owner sends it, everybody takes it over at the same point of the
 //!   order, and what loses is handed out to be kept in a file unless the winner has seen it before.
 //! * The term counts quorate views: a quorate view's is one more than the highest that a member
@@ -187,6 +188,8 @@ pub struct Store {
     term: u64,
     /// The highest term that a member brought into the view.
     view_term: u64,
+    /// The version of the last change that came in a quorate view, or was there when one began.
+    committed: Version,
     lived: bool,
     done: Done,
     history: VecDeque<Lineage>,
@@ -204,7 +207,7 @@ pub struct Store {
 impl Store {
     /// A replica that knows nobody yet; what is in `setup.doc` counts as being on disk.
     pub fn new(mut setup: Setup) -> Store {
-        let term = disk::take_term(&mut setup.doc);
+        let (term, committed) = disk::take_term(&mut setup.doc);
         let version = Version::of(&setup.doc);
         let mut store = Store {
             local: setup.local,
@@ -217,6 +220,7 @@ impl Store {
             phase: Phase::Comparing { states: BTreeMap::new() },
             term,
             view_term: term,
+            committed,
             lived: false,
             done: Done::default(),
             history: VecDeque::new(),
@@ -312,6 +316,7 @@ impl Store {
             digest: self.digest(),
             config_digest: self.config_digest(),
             term: self.term,
+            committed: self.committed,
             lived: self.lived,
         };
         self.emit(Effect::Broadcast(Message::State(state)));
@@ -362,10 +367,12 @@ impl Store {
             return;
         }
         let states = std::mem::take(states);
-        let rank =
-            |(node, s): &(&NodeId, &State)| (s.term, s.version, s.lived, std::cmp::Reverse(**node));
+        let rank = |(node, s): &(&NodeId, &State)| {
+            (s.term, s.committed.config(), s.version, s.lived, std::cmp::Reverse(**node))
+        };
         let Some((winner, best)) = states.iter().max_by_key(rank) else { return };
         self.view_term = best.term;
+        self.committed = best.committed;
         if states.values().all(|s| s.digest == best.digest) {
             self.synced();
             return;
@@ -453,6 +460,9 @@ impl Store {
     /// The term of the view, by what all its members know alike.
     fn begin_term(&mut self) {
         self.term = self.view_term + u64::from(self.view.quorate);
+        if self.view.quorate {
+            self.committed = self.version;
+        }
     }
 
     /// Looks up what became of this node's writes in the state that all have now: those that are
@@ -582,6 +592,9 @@ impl Store {
     fn applied(&mut self, write: Write, applied: Applied, request: Option<u64>) {
         let Applied { old, new, config_changed, patch, .. } = applied;
         self.version = new;
+        if self.view.quorate {
+            self.committed = new;
+        }
         if config_changed {
             self.remember_lineage();
         }
@@ -629,7 +642,7 @@ impl Store {
         }
         let version = Version { num_updates: 0, ..self.version };
         self.persisting = Some((self.term, version));
-        let snapshot = Arc::new(disk::snapshot(&self.doc, self.term));
+        let snapshot = Arc::new(disk::snapshot(&self.doc, self.term, self.committed));
         self.emit(Effect::Persist { snapshot, version });
     }
 

@@ -56,6 +56,8 @@ pub struct State {
     pub config_digest: String,
     /// The last quorate view that its CIB has been through, counted as [`crate::Store`] does.
     pub term: u64,
+    /// The version of the last change that it has from a quorate view.
+    pub committed: Version,
     /// Whether the node has been in sync since it started.
     pub lived: bool,
 }
