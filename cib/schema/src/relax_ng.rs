@@ -353,8 +353,7 @@ impl Writer {
         match kind {
             Type::Text => Pattern::Leaf("text"),
             Type::Id => plain("ID"),
-            // Not `IDREF`: what is referred to need not be there, it is warned about elsewhere.
-            Type::Ref => plain("NCName"),
+            Type::Ref => plain("IDREF"),
             Type::Bool => plain("boolean"),
             Type::Int => plain("integer"),
             Type::Count => plain("nonNegativeInteger"),

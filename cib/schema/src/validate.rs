@@ -20,6 +20,8 @@ pub struct Problem {
     pub path: String,
     /// The attribute that is wrong, if it is one.
     pub attribute: Option<String>,
+    /// The id that it refers to, if that is what is wrong: no element has it.
+    pub dangling: Option<String>,
     /// What is wrong, and what was expected.
     pub message: String,
 }
@@ -53,10 +55,17 @@ pub fn validate_with(doc: &Doc, schema: Schema) -> Vec<Problem> {
         return Vec::new();
     }
     let grammar = grammar();
-    let mut check = Check { grammar, schema, problems: Vec::new(), ids: FxHashMap::default() };
+    let mut check = Check {
+        grammar,
+        schema,
+        problems: Vec::new(),
+        ids: FxHashMap::default(),
+        references: Vec::new(),
+    };
     let root = doc.root();
     if root.name() == grammar.elements[0].tag {
         check.element(root, &grammar.elements[0]);
+        check.references();
     } else {
         check.problems.push(problem(root, format!("<{}> is no <cib>", root.name())));
     }
@@ -66,7 +75,7 @@ pub fn validate_with(doc: &Doc, schema: Schema) -> Vec<Problem> {
 fn problem(node: Node<'_>, message: String) -> Problem {
     let path = cib_xml::path_of(node);
     let element = node.name().to_string();
-    Problem { position: node.position(), element, path, attribute: None, message }
+    Problem { position: node.position(), element, path, attribute: None, dangling: None, message }
 }
 
 struct Check<'a> {
@@ -74,6 +83,8 @@ struct Check<'a> {
     schema: Schema,
     problems: Vec<Problem>,
     ids: FxHashMap<&'a str, Node<'a>>,
+    /// Attributes that hold the id of another element: the element, their name and value.
+    references: Vec<(Node<'a>, &'static str, &'a str)>,
 }
 
 impl<'a> Check<'a> {
@@ -117,7 +128,10 @@ impl<'a> Check<'a> {
                 self.say_of(node, name, format!("{name}={value:?}: expected {expected}"));
             }
             if rule.iter().any(|a| matches!(a.kind, Type::Id)) {
-                self.unique(node, value);
+                self.unique(node, value.trim());
+            }
+            if let Some(attr) = rule.iter().find(|a| matches!(a.kind, Type::Ref)) {
+                self.references.push((node, &attr.name, value.trim()));
             }
         }
         let schema = self.schema;
@@ -135,6 +149,22 @@ impl<'a> Check<'a> {
                 None => cib_xml::path_of(first),
             };
             self.say(node, format!("id {id:?} is used already, see {place}"));
+        }
+    }
+
+    /// Whether there is what is referred to.
+    fn references(&mut self) {
+        for (node, name, id) in std::mem::take(&mut self.references) {
+            if self.ids.contains_key(id) || !is_name(id) {
+                continue;
+            }
+            if self.problems.len() >= PROBLEMS_MAX {
+                break;
+            }
+            let hint = nearest(id, self.ids.keys().copied());
+            let message = format!("{name}={id:?} refers to nothing that there is{hint}");
+            let (attribute, dangling) = (Some(name.to_string()), Some(id.to_string()));
+            self.problems.push(Problem { attribute, dangling, ..problem(node, message) });
         }
     }
 
@@ -363,10 +393,11 @@ fn is_name(text: &str) -> bool {
 
 /// ` (did you mean x?)` for the candidate that is spelled most alike, if any is.
 fn nearest<'b>(word: &str, candidates: impl Iterator<Item = &'b str>) -> String {
-    let limit = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let limit = (length / 3).max(1);
     candidates
         .map(|c| (distance(word, c), c))
-        .filter(|(d, _)| *d <= limit)
+        .filter(|(d, _)| *d <= limit && *d < length)
         .min()
         .map(|(_, c)| format!(" (did you mean {c}?)"))
         .unwrap_or_default()

@@ -5,7 +5,14 @@ use cib_xml::Doc;
 
 fn cib(schema: &str, section: &str, content: &str) -> String {
     let part = |name: &str| {
-        if name == section { format!("<{name}>{content}</{name}>") } else { format!("<{name}/>") }
+        let content = match name {
+            _ if name == section => content,
+            "resources" => {
+                r#"<group id="ab"><primitive id="a" class="systemd" type="x"/><primitive id="b" class="systemd" type="x"/></group>"#
+            }
+            _ => "",
+        };
+        format!("<{name}>{content}</{name}>")
     };
     let sections: String =
         ["crm_config", "nodes", "resources", "constraints"].into_iter().map(part).collect();
@@ -65,7 +72,7 @@ fn problems_name_what_was_expected() {
     check("resources", r#"<group id="g"/>"#, "needs <primitive>");
     check(
         "resources",
-        r#"<primitive id="a" template="t"/><primitive id="a" template="t"/>"#,
+        r#"<template id="t" class="systemd" type="x"/><primitive id="a" template="t"/><primitive id="a" template="t"/>"#,
         "id \"a\" is used already, see line 3",
     );
     check(
@@ -78,6 +85,11 @@ fn problems_name_what_was_expected() {
         "constraints",
         r#"<rsc_order id="l" first="a" then="b" kind="Mandatry"/>"#,
         "kind=\"Mandatry\": expected Optional, Mandatory or Serialize (did you mean Mandatory?)",
+    );
+    check(
+        "constraints",
+        r#"<rsc_order id="o" first="aab" then="b"/>"#,
+        "first=\"aab\" refers to nothing that there is (did you mean ab?)",
     );
     check(
         "crm_config",

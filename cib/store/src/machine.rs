@@ -11,11 +11,13 @@
 //!   then has been in sync since its start;
 //!   then the lower node id. Its owner sends it, everybody takes it over at the same point of the
 //!   order, and what loses is handed out to be kept in a file unless the winner has seen it before.
-//! * The term counts quorate views: a quorate view's is one more than the highest that a member
-//!   brought, another's is the highest. It is stored with the CIB, and a disk counts for an
-//!   acknowledgement only if it has the view's term. Any two quorate views share a node, so what
-//!   was acknowledged in a term is part of the state that wins in every later one, and what a node
-//!   has that was left behind in an older term loses, however high its version.
+//! * The term names a quorate view: it is the view's number, and more than the highest term that a
+//!   member brought. Another view has the highest that was brought. It is stored with the CIB, and a
+//!   disk counts for an acknowledgement only if it has the view's term. Any two quorate views share a
+//!   node, so what was acknowledged in a term is part of the state that wins in every later one, and
+//!   what a node has that was left behind in an older term loses, however high its version. (A count
+//!   would not do: of a view that ended early, one member may have come to its term and the others,
+//!   who count on without it, to the same number later.)
 //! * The version never goes back: if a loser's was higher, the winner's state gets a higher one.
 //! * A write is done at most once, also when it is repeated after a view change: results of past
 //!   writes are part of the replicated state.
@@ -186,8 +188,9 @@ pub struct Store {
     phase: Phase,
     /// See the module's page.
     term: u64,
-    /// The highest term that a member brought into the view.
+    /// The highest term that a member brought into the view, and what goes with it.
     view_term: u64,
+    view_committed: Version,
     /// The version of the last change that came in a quorate view, or was there when one began.
     committed: Version,
     lived: bool,
@@ -220,6 +223,7 @@ impl Store {
             phase: Phase::Comparing { states: BTreeMap::new() },
             term,
             view_term: term,
+            view_committed: committed,
             committed,
             lived: false,
             done: Done::default(),
@@ -296,17 +300,6 @@ impl Store {
     // Membership
 
     fn on_view(&mut self, view: View) {
-        if view.id == self.view.id && view.members == self.view.members {
-            // Only the verdict on quorum changed.
-            self.view = view;
-            if self.is_synced() {
-                self.begin_term();
-                self.persist();
-                self.acknowledge();
-                self.send_pending();
-            }
-            return;
-        }
         self.durable.retain(|node, _| view.members.contains(node));
         self.view = view;
         self.phase = Phase::Comparing { states: BTreeMap::new() };
@@ -371,8 +364,7 @@ impl Store {
             (s.term, s.committed.config(), s.version, s.lived, std::cmp::Reverse(**node))
         };
         let Some((winner, best)) = states.iter().max_by_key(rank) else { return };
-        self.view_term = best.term;
-        self.committed = best.committed;
+        (self.view_term, self.view_committed) = (best.term, best.committed);
         if states.values().all(|s| s.digest == best.digest) {
             self.synced();
             return;
@@ -459,10 +451,10 @@ impl Store {
 
     /// The term of the view, by what all its members know alike.
     fn begin_term(&mut self) {
-        self.term = self.view_term + u64::from(self.view.quorate);
-        if self.view.quorate {
-            self.committed = self.version;
-        }
+        (self.term, self.committed) = match self.view.quorate {
+            true => (self.view.id.max(self.view_term + 1), self.version),
+            false => (self.view_term, self.view_committed),
+        };
     }
 
     /// Looks up what became of this node's writes in the state that all have now: those that are

@@ -107,6 +107,7 @@ impl Session<'_> {
         if let Some(path) = given.get("save-input") {
             write_file(path, &text(&state.doc))?;
         }
+        let mut code = exit::OK;
         let simulate = ["simulate", "in-place", "op-fail"].iter().any(|o| given.has(o));
         let wanted = ["run", "save-graph", "save-dotfile", "show-scores", "show-utilization"];
         if simulate || wanted.iter().any(|o| given.has(o)) {
@@ -116,16 +117,19 @@ impl Session<'_> {
             if simulate {
                 // What shares the state's text goes before it changes, or would have a copy.
                 drop(cluster);
-                self.simulate(&mut state, plan)?;
+                if !self.simulate(&mut state, plan)? {
+                    code = exit::ERROR;
+                }
             }
         }
         for path in given.get("save-output").into_iter().chain(place.as_deref()) {
             write_file(path, &text(&state.doc))?;
         }
-        Ok(exit::OK)
+        Ok(code)
     }
 
-    fn simulate(&mut self, state: &mut State, plan: Plan) -> Result<(), input::Failure> {
+    /// Pretends to carry the plan out. Says whether it could be to its end.
+    fn simulate(&mut self, state: &mut State, plan: Plan) -> Result<bool, input::Failure> {
         let complete = self.execute(state, &plan);
         drop(plan);
         if !complete {
@@ -136,7 +140,7 @@ impl Session<'_> {
             let after = self.take_in(state)?;
             self.show_status(("Revised Cluster Status", "revised_cluster_status"), &after, false);
         }
-        Ok(())
+        Ok(complete)
     }
 
     /// The state, as it is to be changed.

@@ -114,6 +114,12 @@ pub(crate) fn tell_all(doc: &Doc, verbose: usize) {
 fn validator_lines(problem: &Problem) -> Vec<String> {
     let element = &problem.element;
     let line = problem.position.map_or(0, |p| p.line);
+    if let (Some(attribute), Some(id)) = (&problem.attribute, &problem.dangling) {
+        return vec![format!(
+            "element {element}: validity error : IDREF attribute {attribute} references an unknown \
+             ID \"{id}\""
+        )];
+    }
     let say = |text: String| format!("{line}: element {element}: Relax-NG validity error : {text}");
     let mut above = problem.path.rsplit('/').skip(1);
     let parent = above.next().unwrap_or_default();

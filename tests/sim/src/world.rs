@@ -356,7 +356,7 @@ impl World {
                 let transitional = ring.transitional;
                 let view = View {
                     id: ring.id,
-                    quorate: !transitional && ring.members.len() * 2 > self.names.len(),
+                    quorate: ring.members.len() * 2 > self.names.len(),
                     members: ring.members,
                     came_with_us: ring.came_with_us,
                 };
@@ -365,10 +365,6 @@ impl World {
                 let (now, nodes) = (self.now, self.names.len());
                 let Some(daemon) = &mut self.host(id).daemon else { return };
                 let before = std::mem::replace(&mut daemon.delivering, view.clone());
-                if transitional {
-                    self.checker.view(id, &before, &view, nodes);
-                    return;
-                }
                 daemon.view = view.clone();
                 let life = daemon.life;
                 daemon.node.handle(now, Input::View(view.clone()));
