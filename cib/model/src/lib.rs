@@ -35,7 +35,7 @@ pub use resource::{
 };
 pub use rule::{
     Combine, Comparison, Condition, DateField, NextChange, Rule, RuleInput, Submatches, ValueKind,
-    ValueSource,
+    ValueSource, compare_date_spec,
 };
 pub use score::{
     HealthScores, INFINITY, add_scores, parse_score, parse_score_with, readable_score,

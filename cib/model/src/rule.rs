@@ -1,5 +1,7 @@
 //! Rules: conditions on time, node attributes, resources and operations.
 
+use std::cmp::Ordering;
+
 use cib_xml::Node;
 use regex::Regex;
 
@@ -304,7 +306,7 @@ impl Condition {
                 false
             }),
             Condition::DateSpec(bounds) => {
-                input.now.is_some_and(|now| bounds.iter().all(|b| within(now, *b)))
+                input.now.is_some_and(|now| bounds.iter().all(|b| side(now, *b).is_eq()))
             }
             Condition::Resource(class, provider, agent) => {
                 matches(class, input.agent.0)
@@ -438,7 +440,14 @@ fn parse_bounds(text: &str) -> Option<(Option<i64>, Option<i64>)> {
     }
 }
 
-fn within(now: Time, (field, low, high): (DateField, Option<i64>, Option<i64>)) -> bool {
+/// Where `now` lies as the `<date_spec>` `node` sees it, by the first field that is out of its bounds;
+/// `None` if it cannot be read.
+pub fn compare_date_spec(node: Node<'_>, now: Time) -> Option<Ordering> {
+    let bounds = read_date_spec(node)?;
+    Some(bounds.into_iter().map(|b| side(now, b)).find(|s| s.is_ne()).unwrap_or(Ordering::Equal))
+}
+
+fn side(now: Time, (field, low, high): (DateField, Option<i64>, Option<i64>)) -> Ordering {
     let f = now.fields();
     let value = match field {
         DateField::Year => f.year,
@@ -452,7 +461,13 @@ fn within(now: Time, (field, low, high): (DateField, Option<i64>, Option<i64>)) 
         DateField::Week => i64::from(f.week),
         DateField::Weekday => i64::from(f.week_day),
     };
-    low.is_none_or(|l| value >= l) && high.is_none_or(|h| value <= h)
+    if low.is_some_and(|l| value < l) {
+        Ordering::Less
+    } else if high.is_some_and(|h| value > h) {
+        Ordering::Greater
+    } else {
+        Ordering::Equal
+    }
 }
 
 fn in_range(

@@ -165,7 +165,7 @@ fn print_digest(given: &Given, out: &mut Out, command: &str) -> Result<i32, Fail
         "md5-sum" => digest::on_disk(doc.root()),
         _ => digest::v2(doc.root()),
     };
-    out.line(&format!("Digest: {digest}"));
+    out.line(&digest);
     out.xml(Element::new("md5-sum").attr("digest", &digest));
     Ok(exit::OK)
 }
@@ -296,6 +296,7 @@ fn write_banners(
     out.push_str(&format!("{indent}</{}>\n", node.name()));
 }
 
+/// Elements in a namespace that says what the user may do, where that differs from the one above.
 fn write_marked(
     node: Node<'_>,
     rights: &[Access],
@@ -304,23 +305,22 @@ fn write_marked(
     out: &mut String,
 ) {
     let right = rights[node.id().index()];
-    let (prefix, uri) = match right {
-        Access::Write => {
-            ("pcmk-access-writable:", "http://clusterlabs.org/ns/pacemaker/access/writable")
-        }
-        Access::Read => {
-            ("pcmk-access-readable:", "http://clusterlabs.org/ns/pacemaker/access/readable")
-        }
-        Access::Denied => {
-            ("pcmk-access-denied:", "http://clusterlabs.org/ns/pacemaker/access/denied")
-        }
+    let name = |right| match right {
+        Access::Write => "pcmk-access-writable",
+        Access::Read => "pcmk-access-readable",
+        Access::Denied => "pcmk-access-denied",
     };
+    let prefix = if above == Some(right) { String::new() } else { format!("{}:", name(right)) };
     let indent = "  ".repeat(depth);
-    let mut tag = tag_of(node, prefix);
-    if above != Some(right) {
-        let name = format!("<{prefix}{}", node.name());
-        let declared = format!("{name} xmlns:{}=\"{uri}\"", prefix.trim_end_matches(':'));
-        tag = tag.replacen(&name, &declared, 1);
+    let mut tag = tag_of(node, &prefix);
+    if above.is_none() {
+        for right in [Access::Write, Access::Read, Access::Denied] {
+            let name = name(right);
+            let kind = name.rsplit('-').next().unwrap_or_default();
+            tag.push_str(&format!(
+                " xmlns:{name}=\"http://clusterlabs.org/ns/pacemaker/access/{kind}\""
+            ));
+        }
     }
     if node.children().next().is_none() {
         out.push_str(&format!("{indent}{tag}/>\n"));

@@ -1,5 +1,8 @@
 //! `crm_rule`: whether rules with dates are in effect.
 
+use std::cmp::Ordering;
+
+use cib_model::Time;
 use cib_xml::{Doc, Node};
 
 use crate::args::{Given, Opt, flag, value};
@@ -19,6 +22,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
 /// What came out.
 enum Verdict {
     InEffect,
+    /// As `InEffect`, of a rule that has no beginning and no end.
+    Satisfied,
     Expired,
     NotYet,
     Unknown(i32, &'static str),
@@ -97,6 +102,10 @@ fn report(id: &str, verdict: Verdict, out: &mut Out) -> i32 {
             out.line(&format!("Rule {id} is still in effect"));
             exit::OK
         }
+        Verdict::Satisfied => {
+            out.line(&format!("Rule {id} satisfies conditions"));
+            exit::OK
+        }
         Verdict::Expired => {
             out.line(&format!("Rule {id} is expired"));
             110
@@ -126,28 +135,19 @@ fn check(doc: &Doc, id: &str, now: Date) -> Verdict {
         _ => return Verdict::Unknown(3, "Rule has more than one date expression"),
     };
     if date.attr("operation") == Some("date_spec") {
-        let spec = date.child("date_spec");
-        let Some(years) = spec.and_then(|s| s.attr("years")) else {
+        let spec = date.child("date_spec").filter(|s| s.attr("years").is_some());
+        let Some(spec) = spec else {
             let reason = "Rule must either not use date_spec, or use date_spec with years=";
             return Verdict::Unknown(3, reason);
         };
-        return check_years(years, now.year());
+        return match cib_model::compare_date_spec(spec, Time::from_epoch(now.epoch())) {
+            Some(Ordering::Less) => Verdict::NotYet,
+            Some(Ordering::Equal) => Verdict::Satisfied,
+            Some(Ordering::Greater) => Verdict::Expired,
+            None => Verdict::Unknown(exit::DATAERR, "Error parsing rule"),
+        };
     }
     check_range(date, now)
-}
-
-fn check_years(years: &str, now: i64) -> Verdict {
-    let (low, high) = match years.split_once('-') {
-        Some((low, high)) => (low.parse().ok(), high.parse().ok()),
-        None => (years.parse().ok(), years.parse().ok()),
-    };
-    if low.is_some_and(|low: i64| now < low) {
-        Verdict::NotYet
-    } else if high.is_some_and(|high: i64| now > high) {
-        Verdict::Expired
-    } else {
-        Verdict::InEffect
-    }
 }
 
 fn check_range(date: Node<'_>, now: Date) -> Verdict {

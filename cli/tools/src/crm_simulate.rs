@@ -436,7 +436,8 @@ mod tests {
         let (code, text) = simulate(&["--op-fail", "r_start_0@a=1"]);
         assert_eq!(code, 0);
         assert!(text.contains("failed with rc=1\n"), "{text}");
-        let counted = "  * Injecting attribute fail-count-r#start_0=value++ into /node_state '1'\n";
+        let counted =
+            "  * Injecting attribute fail-count-r#start_0=INFINITY into /node_state '1'\n";
         assert!(text.contains(counted), "{text}");
         assert!(text.contains("r\t(ocf:pacemaker:Dummy):\t FAILED a\n"), "{text}");
     }

@@ -160,6 +160,10 @@ impl Date {
 
     /// Reads a date with optional time and zone.
     pub fn parse(text: &str) -> Option<Date> {
+        if text.is_empty() {
+            log::error("parse_date", FILE, "No ISO 8601 date/time specification given");
+            return None;
+        }
         if text.trim().starts_with("epoch") {
             return Some(Date::from_epoch(0));
         }
@@ -307,11 +311,13 @@ impl Duration {
     /// Reads `P1Y2M3DT4H5M6S` and the like; parts may be negative.
     pub fn parse(text: &str) -> Option<Duration> {
         let refuse = |reason: &str| {
-            log::error(
-                "crm_time_parse_duration",
-                FILE,
-                &format!("'{text}' is not a valid ISO 8601 time duration because {reason}"),
-            );
+            let text = format!("'{text}' is not a valid ISO 8601 time duration because {reason}");
+            log::error("crm_time_parse_duration", FILE, &text);
+            None
+        };
+        let refuse_part = |reason: &str| {
+            let text = format!("'{text}' is not a valid ISO 8601 duration because {reason}");
+            log::error("parse_duration_element", FILE, &text);
             None
         };
         let Some(mut rest) = text.strip_prefix('P') else {
@@ -333,15 +339,7 @@ impl Duration {
                 .find(|(ix, c)| !(c.is_ascii_digit() || *ix == 0 && matches!(c, '-' | '+')))
                 .map_or(rest.len(), |(ix, _)| ix);
             let Ok(n) = rest[..end].parse::<i32>() else {
-                log::error(
-                    "parse_duration_element",
-                    FILE,
-                    &format!(
-                        "'{text}' is not a valid ISO 8601 duration because no valid integer at \
-                         '{rest}'"
-                    ),
-                );
-                return None;
+                return refuse_part(&format!("no valid integer at '{rest}'"));
             };
             let n = i64::from(n);
             let unit = rest[end..].chars().next();
@@ -354,9 +352,9 @@ impl Duration {
                 (Some('H'), _) => out.seconds += n * 3600,
                 (Some('S'), _) => out.seconds += n,
                 (Some(other), _) => {
-                    return refuse(&format!("'{other}' is not a valid time unit"));
+                    return refuse_part(&format!("'{other}' is not a valid time unit"));
                 }
-                (None, _) => return refuse("no units supplied"),
+                (None, _) => return refuse_part(&format!("no units after {rest}")),
             }
             rest = &rest[end + unit.map_or(0, char::len_utf8)..];
         }

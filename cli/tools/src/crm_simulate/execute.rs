@@ -124,7 +124,13 @@ impl Session<'_> {
                 self.out.line(&format!("Pretending action {id} failed with rc={rc}"));
             }
             run.abort_priority = INFINITY;
-            self.failure(state, entry, (who, operation, interval_ms), *rc, &mut run.xml);
+            let offset = match operation {
+                "start" => run.plan.transition.failed_start_offset.as_str(),
+                "stop" => run.plan.transition.failed_stop_offset.as_str(),
+                _ => "",
+            };
+            let result = (*rc, offset == "INFINITY");
+            self.failure(state, entry, (who, operation, interval_ms), result, &mut run.xml);
         }
         let meta = |name| action.attribute(name);
         let record = Record {

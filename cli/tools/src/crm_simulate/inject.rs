@@ -144,7 +144,9 @@ impl Session<'_> {
             return Err((exit::USAGE, format!("{resource} is not a primitive: {text}")));
         };
         let entry = state.node(spec.node, None);
-        self.failure(state, entry, (resource, task, interval_ms), spec.rc, xml);
+        let fatal = task == "stop"
+            || (task == "start" && before.model.options.flag("start-failure-is-fatal"));
+        self.failure(state, entry, (resource, task, interval_ms), (spec.rc, fatal), xml);
         let record = Record {
             resource,
             operation: task,
@@ -165,13 +167,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Counts a failure, unless the result is none.
+    /// Counts a failure, unless the result is none; `fatal` ones so that the node is out of question.
     pub(super) fn failure(
         &mut self,
         state: &mut State,
         entry: cib_xml::NodeId,
         (resource, task, interval_ms): (&str, &str, u32),
-        rc: i64,
+        (rc, fatal): (i64, bool),
         xml: &mut Element,
     ) {
         if rc == 0 || (rc == 7 && interval_ms == 0) {
@@ -180,18 +182,15 @@ impl Session<'_> {
         let now = crate::dates::Date::now().epoch().to_string();
         let id = state.doc.node(entry).attr("id").unwrap_or_default().to_string();
         let of = format!("{resource}#{task}_{interval_ms}");
-        for (prefix, value) in [("fail-count", "value++"), ("last-failure", now.as_str())] {
-            let name = format!("{prefix}-{of}");
+        let count = format!("fail-count-{of}");
+        let before = State::attribute(&state.doc, entry, &count);
+        let before = before.as_deref().and_then(cib_model::scan_int).unwrap_or(0);
+        let after = if fatal { "INFINITY".into() } else { before.saturating_add(1).to_string() };
+        for (name, value) in [(count, after), (format!("last-failure-{of}"), now)] {
             self.item(&format!("Injecting attribute {name}={value} into /node_state '{id}'"));
-            let element = Element::new("inject_attr").attr("name", &name).attr("value", value);
+            let element = Element::new("inject_attr").attr("name", &name).attr("value", &value);
             xml.push(element.attr("node_path", "/node_state").attr("cib_node", &id));
-            state.step(|doc| {
-                let old = State::attribute(doc, entry, &name);
-                let old = old.as_deref().and_then(cib_model::parse_score).unwrap_or(0);
-                let counted = cib_model::readable_score(cib_model::add_scores(old, 1));
-                let new = if value == "value++" { counted.to_string() } else { value.into() };
-                State::set_attribute(doc, entry, &name, &new);
-            });
+            state.step(|doc| State::set_attribute(doc, entry, &name, &value));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! State as XML for programs.
 
 use cib_model::{ResourceKind, Role, exit_status_text};
-use crm_scheduler::overview::{NodeSort, NodeView};
+use crm_scheduler::overview::{NodeHistoryView, NodeSort, NodeView};
 
 use super::ops::{shown_ops, status_text, task};
 use super::{Cluster, Filter, Report, Section, Show, flag, meta, time_text};
@@ -31,7 +31,7 @@ impl Cluster {
             }
         }
         if report.has(Section::Operations) || report.has(Section::FailCounts) {
-            out.push(self.history_xml(report));
+            self.history_xml(report).into_iter().for_each(|e| out.push(e));
         }
         for (section, list) in [
             (Section::Failures, self.failures_xml(report)),
@@ -338,14 +338,15 @@ impl Cluster {
         out
     }
 
-    fn history_xml(&self, report: &Report) -> Element {
+    /// What was done on the nodes that are asked for; `None` if that is no node.
+    fn history_xml(&self, report: &Report) -> Option<Element> {
         let operations = report.has(Section::Operations);
+        let asked_for = |h: &&NodeHistoryView| report.nodes.has_node(&self.node(h.node).name);
+        let mut histories = self.view.history.iter().filter(asked_for).peekable();
+        histories.peek()?;
         let mut out = Element::new("node_history");
-        for history in &self.view.history {
+        for history in histories {
             let name = &self.node(history.node).name;
-            if !report.nodes.has_node(name) {
-                continue;
-            }
             let mut element = Element::new("node").attr("name", name);
             for entry in &history.resources {
                 let ops = shown_ops(entry);
@@ -391,7 +392,7 @@ impl Cluster {
                 out.push(element);
             }
         }
-        out
+        Some(out)
     }
 
     fn failures_xml(&self, report: &Report) -> Element {
