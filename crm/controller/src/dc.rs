@@ -458,9 +458,14 @@ impl Controller {
 
     fn ask_for_fences(&mut self, now: Instant) {
         let timeout_ms = self.options.fencing_timeout_ms;
+        let local = &self.setup.nodes[&self.setup.local];
         let Some(dc) = &mut self.dc else { return };
+        // A fence is off and then on again: one that this node has begun when its own power is cut
+        // would leave the target off. Who survives fences the others.
+        let doomed = dc.fences.get(local).is_some_and(|own| own.ticket.is_some());
         for (target, fence) in &mut dc.fences {
-            if fence.ticket.is_some() || fence.action_id.is_none() || fence.not_before > now {
+            let asked = fence.ticket.is_some() || (doomed && target != local);
+            if asked || fence.action_id.is_none() || fence.not_before > now {
                 continue;
             }
             dc.tickets += 1;
@@ -580,6 +585,8 @@ impl Controller {
         match (flight.map(|f| f.action), &mut dc.execution) {
             (Some(Some(id)), Some(execution)) if good => execution.complete(id),
             (Some(Some(id)), Some(execution)) => execution.fail(id, &format!("{what} failed")),
+            // Nothing that a plan is made from is another after a notification.
+            (Some(_), _) if operation.action == "notify" => {}
             (Some(_), _) => dc.want(&format!("{what} has ended")),
             (None, _) => {}
         }
