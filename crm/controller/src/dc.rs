@@ -462,7 +462,8 @@ impl Controller {
         let Some(dc) = &mut self.dc else { return };
         // A fence is off and then on again: one that this node has begun when its own power is cut
         // would leave the target off. Who survives fences the others.
-        let doomed = dc.fences.get(local).is_some_and(|own| own.ticket.is_some());
+        let due = |f: &Fence| f.ticket.is_some() || (f.action_id.is_some() && f.not_before <= now);
+        let doomed = dc.fences.get(local).is_some_and(due);
         for (target, fence) in &mut dc.fences {
             let asked = fence.ticket.is_some() || (doomed && target != local);
             if asked || fence.action_id.is_none() || fence.not_before > now {

@@ -445,3 +445,6 @@ impl Controller {
         self.effects.push_back(Effect::Attributes(vec![update]));
     }
 }
+
+#[cfg(test)]
+mod tests;
