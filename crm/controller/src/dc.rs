@@ -95,12 +95,14 @@ impl Dc {
     }
 
     /// Nothing is due while the members are not known: [`Controller::advance`] would do nothing.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    /// `local` is this node's name.
+    pub(crate) fn poll_timeout(&self, local: &str) -> Option<Instant> {
         if !self.joined {
             return None;
         }
         let flights = self.flights.next_deadline();
-        let asks = |f: &&Fence| f.ticket.is_none() && f.action_id.is_some();
+        let doomed = self.fences.get(local).is_some_and(|own| own.ticket.is_some());
+        let asks = |f: &&Fence| !doomed && f.ticket.is_none() && f.action_id.is_some();
         let fences = self.fences.values().filter(asks).map(|f| f.not_before);
         let other = [self.wait_until, Some(self.recheck_at)].into_iter().flatten();
         fences.chain(flights).chain(other).min().filter(|at| *at < NEVER)

@@ -196,6 +196,7 @@ fn a_dc_that_is_being_fenced_leaves_the_others_to_the_next_one() {
     });
     let effects = test.handle(fencing(2, &["n1", "n2"]));
     assert_eq!(fences(&effects), [], "its power may be cut between their off and on");
+    assert!(test.controller.poll_timeout().is_none_or(|at| at > NOW), "nor does it try at once");
 
     // Its own fence fails: it goes on.
     let fenced = Fenced {
