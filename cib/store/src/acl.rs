@@ -6,7 +6,7 @@
 //! cluster itself may do everything, and so may everybody unless `enable-acl` is true.
 
 use cib_xml::patch::{self, Positions};
-use cib_xml::{Doc, Found, Node, NodeId};
+use cib_xml::{Doc, Found, Node, NodeId, XPath, XPathError};
 
 use crate::error::{ErrorKind, StoreError};
 use crate::operation::Who;
@@ -209,10 +209,15 @@ fn purge(doc: &mut Doc, id: NodeId, marks: &[Marks]) -> bool {
     for name in names {
         doc.remove_attr(id, &name);
     }
-    let children: Vec<NodeId> = doc.node(id).children().map(|c| c.id()).collect();
+    let children: Vec<NodeId> = doc.node(id).all_children().map(|c| c.id()).collect();
     let mut left = false;
     for child in children {
-        left |= purge(doc, child, marks);
+        // Comments and text are the element's own.
+        if doc.node(child).is_element() {
+            left |= purge(doc, child, marks);
+        } else {
+            doc.detach(child);
+        }
     }
     if !left {
         doc.detach(id);
@@ -358,24 +363,68 @@ pub(crate) fn guard(doc: &Doc, who: &Who) -> Option<Guard> {
     }
     let rules = Rules::of(doc, who);
     let marks = rules.marks(doc);
-    Some(Guard { before: doc.clone(), rules, marks })
+    let access = access(doc, who);
+    let readable = readable_copy(doc, who).ok().flatten();
+    Some(Guard { before: doc.clone(), rules, marks, access, readable })
 }
 
 /// Rules for one change.
+///
+/// Who may not read something must not learn it from what becomes of a change either: whether an
+/// element is found by what it holds, or differs from what it is to be. So a change is looked for
+/// in what its user can read, and one of something else is refused, whatever would come of it.
+/// Only that an id is taken cannot be hidden.
 pub(crate) struct Guard {
     before: Doc,
     rules: Rules,
     marks: Vec<Marks>,
+    access: Vec<Access>,
+    /// What the user can read, with the elements' former numbers; `None` if that is nothing.
+    readable: Option<Doc>,
 }
 
 impl Guard {
+    /// Whether the user may read an element. What was made by the same change may be read.
+    pub(crate) fn sees(&self, id: NodeId) -> bool {
+        self.access.get(id.index()).is_none_or(|access| *access != Access::Denied)
+    }
+
+    /// Whether the user may read an element and everything in it.
+    pub(crate) fn sees_all(&self, node: Node<'_>) -> bool {
+        node.descendants().all(|n| self.sees(n.id()))
+    }
+
+    /// The elements of `doc` that an expression selects in what the user can read.
+    pub(crate) fn elements(&self, doc: &Doc, xpath: &XPath) -> Result<Vec<NodeId>, XPathError> {
+        let Some(readable) = &self.readable else { return Ok(Vec::new()) };
+        let found = xpath.select(readable)?.into_iter().filter_map(|found| match found {
+            Found::Document => Some(readable.root_id()),
+            Found::Node(id) if readable.node(id).is_element() => Some(id),
+            Found::Node(_) | Found::Attr(..) => None,
+        });
+        let there = |id: &NodeId| {
+            let above = std::iter::successors(Some(doc.node(*id)), |n| n.parent());
+            above.last().is_some_and(|top| top.id() == doc.root_id())
+        };
+        Ok(found.filter(there).filter(|id| self.sees(*id)).collect())
+    }
+
+    /// A refusal without what it says about things that the user may not read.
+    pub(crate) fn discreet(&self, error: StoreError) -> StoreError {
+        if error.kind == ErrorKind::Denied || self.sees_all(self.before.root()) {
+            return error;
+        }
+        StoreError { detail: String::new(), ..error }
+    }
+
     /// Verifies everything that differs between the former state and `doc`.
     pub(crate) fn check(&self, doc: &Doc) -> Result<(), StoreError> {
         let Some(changes) = patch::make(&self.before, doc, Positions::Ignore) else {
             return Ok(());
         };
         let after = self.rules.marks(doc);
-        let denied = |what: &str, path: &str| {
+        let denied = |what: &str, path: &str, known: bool| {
+            let path = if known { path } else { "something that you may not read" };
             Err(StoreError::new(ErrorKind::Denied, format!("no permission to {what} {path}")))
         };
         for change in changes.root().children_named("change") {
@@ -383,8 +432,22 @@ impl Guard {
             match change.attr("operation") {
                 Some(operation @ ("delete" | "modify")) => {
                     let node = patch::find_path(&self.before, path);
-                    if !node.is_some_and(|id| writable(&self.before, id, &self.marks)) {
-                        return denied(operation, path);
+                    // With an element goes what is in it.
+                    let whole = |id: NodeId| {
+                        let mut inside = self.before.node(id).descendants();
+                        operation == "modify" || !inside.any(|n| self.marks[n.id().index()].deny)
+                    };
+                    let may = |id| writable(&self.before, id, &self.marks) && whole(id);
+                    if !node.is_some_and(may) {
+                        return denied(operation, path, node.is_some_and(|id| self.sees(id)));
+                    }
+                }
+                Some("move") => {
+                    // The order of what is in an element is part of it.
+                    let node = patch::find_path(&self.before, path);
+                    let parent = node.and_then(|id| Some(self.before.node(id).parent()?.id()));
+                    if !parent.is_some_and(|id| writable(&self.before, id, &self.marks)) {
+                        return denied("move", path, node.is_some_and(|id| self.sees(id)));
                     }
                 }
                 Some("create") => {
@@ -392,7 +455,12 @@ impl Guard {
                     let parent = patch::find_path(doc, path);
                     let new = parent.and_then(|p| doc.node(p).all_children().nth(place));
                     if !new.is_some_and(|new| may_create(new, &after)) {
-                        return denied("create something in", path);
+                        let before = patch::find_path(&self.before, path);
+                        return denied(
+                            "create something in",
+                            path,
+                            before.is_none_or(|id| self.sees(id)),
+                        );
                     }
                 }
                 _ => {}
@@ -510,11 +578,50 @@ mod tests {
             modify("resources", r#"<primitive id="secret" class="y"/>"#),
             modify("nodes", r#"<node id="1" uname="n"/>"#),
             modify("acls", r#"<acl_role id="mine"/>"#),
-            Operation::delete_xpath("//*[@id='secret']".into()),
             Operation::Erase,
         ] {
             assert_eq!(run("ann", &bad), Err(ErrorKind::Denied), "{bad:?}");
         }
         assert_eq!(run("bob", &change), Err(ErrorKind::Denied));
+    }
+
+    #[test]
+    fn what_is_hidden_does_not_show_in_what_becomes_of_a_change() {
+        let untouched = |op: &Operation| run("ann", op).map(|cib| cib.contains("epoch=\"1\""));
+        let xpath = |text: &str| Target::XPath(text.into());
+        // Not found, whether or not the guess is right.
+        for class in ["x", "y"] {
+            let search = format!("<primitive id=\"secret\" class=\"{class}\"/>");
+            let target = Target::Section("resources".into());
+            assert_eq!(untouched(&Operation::Delete { target, xml: Some(search) }), Ok(true));
+            let guess = format!("//primitive[@id='a' and ../*[@id='secret' and @class='{class}']]");
+            assert_eq!(untouched(&Operation::delete_xpath(guess.clone())), Ok(true));
+            let xml = "<primitive id=\"a\" class=\"y\"/>".to_owned();
+            let replace = Operation::Replace { target: xpath(&guess), xml: xml.clone() };
+            assert_eq!(run("ann", &replace), Err(ErrorKind::NoSuchItem));
+            let create = Operation::Create { target: xpath(&guess), xml };
+            assert_eq!(run("ann", &create), Err(ErrorKind::NoSuchItem));
+            // Refused, whether or not that is what it is already.
+            let same = format!("<primitive id=\"secret\" class=\"{class}\"/>");
+            assert_eq!(run("ann", &modify("resources", &same)), Err(ErrorKind::Denied));
+            let whole = format!("<resources><primitive id=\"a\" class=\"x\"/>{same}</resources>");
+            let target = Target::Section("resources".into());
+            let replace = Operation::Replace { target, xml: whole };
+            assert_eq!(run("ann", &replace), Err(ErrorKind::Denied));
+        }
+        let whole = Operation::delete_xpath("//resources".into());
+        assert_eq!(run("ann", &whole), Err(ErrorKind::Denied), "with what is denied in it");
+    }
+
+    #[test]
+    fn comments_are_hidden_with_what_they_are_in() {
+        let doc = Doc::parse(
+            &CIB.replace("<nodes/>", "<nodes><!-- rack 7 --><node id=\"1\"/></nodes>")
+                .replace("kind=\"read\" xpath=\"/cib\"", "kind=\"read\" xpath=\"//node\""),
+        )
+        .unwrap();
+        let who = Who { user: "ann".into(), ..Who::default() };
+        let text = query(&doc, &who, &Target::Whole).unwrap().root().to_xml(Style::Compact);
+        assert!(text.contains("<node id=\"1\"/>") && !text.contains("rack"), "{text}");
     }
 }

@@ -12,7 +12,7 @@
 use cib_xml::patch::{self, PatchError, Positions};
 use cib_xml::{Doc, Found, Kind, Node, NodeId, XPath};
 
-use crate::acl;
+use crate::acl::{self, Guard};
 use crate::error::{ErrorKind, StoreError};
 use crate::operation::{Operation, Target, Who};
 use crate::version::Version;
@@ -157,11 +157,22 @@ fn change(
     cx: &Context<'_>,
     old: Version,
 ) -> Run<Option<bool>> {
-    let guard = acl::guard(doc, cx.who);
-    perform(doc, op)?;
-    if let Some(guard) = guard {
-        guard.check(doc)?;
-    }
+    let Some(guard) = acl::guard(doc, cx.who) else {
+        perform(doc, op, None)?;
+        return conclude(doc, before, op, cx, old);
+    };
+    let done = perform(doc, op, Some(&guard)).and_then(|()| guard.check(doc));
+    done.and_then(|()| conclude(doc, before, op, cx, old)).map_err(|error| guard.discreet(error))
+}
+
+/// What follows from a change that was made: versions, notes, and whether it may be so.
+fn conclude(
+    doc: &mut Doc,
+    before: Option<&Doc>,
+    op: &Operation,
+    cx: &Context<'_>,
+    old: Version,
+) -> Run<Option<bool>> {
     if doc.root().name() != "cib" {
         return Err(ErrorKind::Corrupt.into());
     }
@@ -276,25 +287,30 @@ pub(crate) fn time_text(seconds: i64) -> String {
     )
 }
 
-fn perform(doc: &mut Doc, op: &Operation) -> Run<()> {
+/// Makes a change, of what its user may see where there is a guard.
+fn perform(doc: &mut Doc, op: &Operation, guard: Option<&Guard>) -> Run<()> {
     match op {
         Operation::Query { .. } => Ok(()),
-        Operation::Create { target, xml } => create(doc, target, &input(xml)?),
+        Operation::Create { target, xml } => create(doc, target, &input(xml)?, guard),
         Operation::Modify { target, xml, allow_create, score } => {
-            modify(doc, target, &input(xml)?, *allow_create, *score)
+            modify(doc, target, &input(xml)?, *allow_create, *score, guard)
         }
-        Operation::Delete { target, xml } => delete(doc, target, xml.as_deref()),
+        Operation::Delete { target, xml } => delete(doc, target, xml.as_deref(), guard),
         Operation::DeleteAll { xpath } => {
-            let found = elements(doc, xpath)?;
+            let found = elements(doc, xpath, guard)?;
             // Against document order, so that a parent is still there when its child goes.
             for id in found.into_iter().rev() {
                 delete_one(doc, id)?;
             }
             Ok(())
         }
-        Operation::Replace { target, xml } => replace(doc, target, &input(xml)?),
+        Operation::Replace { target, xml } => replace(doc, target, &input(xml)?, guard),
         Operation::Patch { xml } => {
-            patch::apply(doc, &input(xml)?, true).map_err(|error| match error {
+            let patch = input(xml)?;
+            if guard.is_some_and(|guard| !touches_only_what_is_seen(doc, &patch, guard)) {
+                return Err(ErrorKind::Denied.into());
+            }
+            patch::apply(doc, &patch, true).map_err(|error| match error {
                 PatchError::OldData => ErrorKind::OldData.into(),
                 PatchError::Failed(reason) => StoreError::new(ErrorKind::DiffFailed, reason),
                 PatchError::Invalid(reason) => StoreError::new(ErrorKind::Invalid, reason),
@@ -315,7 +331,7 @@ fn perform(doc: &mut Doc, op: &Operation) -> Run<()> {
                 if matches!(step, Operation::Transaction(_) | Operation::Query { .. }) {
                     return Err(ErrorKind::NotInTransaction.into());
                 }
-                perform(doc, step)?;
+                perform(doc, step, guard)?;
             }
             Ok(())
         }
@@ -326,8 +342,18 @@ fn input(xml: &str) -> Run<Doc> {
     Doc::parse(xml).map_err(|e| StoreError::new(ErrorKind::Invalid, e.to_string()))
 }
 
-fn elements(doc: &Doc, xpath: &str) -> Run<Vec<NodeId>> {
-    doc.xpath_elements(xpath).map_err(|e| StoreError::new(ErrorKind::BadXPath, e.to_string()))
+fn elements(doc: &Doc, xpath: &str, guard: Option<&Guard>) -> Run<Vec<NodeId>> {
+    let found = match guard {
+        None => doc.xpath_elements(xpath),
+        Some(guard) => XPath::parse(xpath).and_then(|xpath| guard.elements(doc, &xpath)),
+    };
+    found.map_err(|e| StoreError::new(ErrorKind::BadXPath, e.to_string()))
+}
+
+/// Whether every element that a patchset names may be read.
+fn touches_only_what_is_seen(doc: &Doc, patch: &Doc, guard: &Guard) -> bool {
+    let paths = patch.root().children_named("change").filter_map(|change| change.attr("path"));
+    paths.filter_map(|path| patch::find_path(doc, path)).all(|id| guard.sees(id))
 }
 
 /// The element of a section in `doc`, which may also be a part with a `cib` on top.
@@ -369,16 +395,16 @@ fn whole(target: &Target) -> bool {
     }
 }
 
-fn create(doc: &mut Doc, target: &Target, input: &Doc) -> Run<()> {
+fn create(doc: &mut Doc, target: &Target, input: &Doc, guard: Option<&Guard>) -> Run<()> {
     if let Target::XPath(xpath) = target {
-        let first = elements(doc, xpath)?.first().copied();
+        let first = elements(doc, xpath, guard)?.first().copied();
         let parent = first.ok_or(StoreError::new(ErrorKind::NoSuchItem, xpath.as_str()))?;
         doc.append_copy(parent, input.root());
         return Ok(());
     }
     let new = relevant(target, input)?;
     if whole(target) && (new.name() == "cib" || matches!(target, Target::Section(_))) {
-        return modify(doc, target, input, false, false);
+        return modify(doc, target, input, false, false, guard);
     }
     let name = section_name(target).unwrap_or("cib");
     let Some(parent) = section(doc, name)? else {
@@ -431,13 +457,19 @@ fn child_like<'a>(parent: Node<'a>, name: &str, id: Option<&str>) -> Option<Node
     parent.children().find(|c| c.name() == name && id.is_none_or(|id| c.attr("id") == Some(id)))
 }
 
-fn modify(doc: &mut Doc, target: &Target, input: &Doc, allow_create: bool, score: bool) -> Run<()> {
+fn modify(
+    doc: &mut Doc,
+    target: &Target,
+    input: &Doc,
+    allow_create: bool,
+    score: bool,
+    guard: Option<&Guard>,
+) -> Run<()> {
     if let Target::XPath(xpath) = target {
-        let found = elements(doc, xpath)?;
+        let found = elements(doc, xpath, guard)?;
         for top in &found {
             if let Some(id) = find_update(doc.node(*top), input.root()) {
-                merge(doc, id, input.root(), score);
-                return Ok(());
+                return merge(doc, id, input.root(), score, guard);
             }
         }
         return Err(StoreError::new(ErrorKind::NoSuchItem, xpath.as_str()));
@@ -449,8 +481,7 @@ fn modify(doc: &mut Doc, target: &Target, input: &Doc, allow_create: bool, score
         None => new_section(doc, name)?,
     };
     if let Some(id) = find_update(doc.node(top), update) {
-        merge(doc, id, update, score);
-        return Ok(());
+        return merge(doc, id, update, score, guard);
     }
     if !allow_create {
         return Err(ErrorKind::NoSuchItem.into());
@@ -485,7 +516,17 @@ fn find_update(top: Node<'_>, update: Node<'_>) -> Option<NodeId> {
 }
 
 /// Merges `update` into `target`: attributes are set, children merged into the like ones or added.
-fn merge(doc: &mut Doc, target: NodeId, update: Node<'_>, score: bool) {
+fn merge(
+    doc: &mut Doc,
+    target: NodeId,
+    update: Node<'_>,
+    score: bool,
+    guard: Option<&Guard>,
+) -> Run<()> {
+    let says = update.attrs().any(|(name, _)| name != "id");
+    if says && guard.is_some_and(|guard| !guard.sees(target)) {
+        return Err(ErrorKind::Denied.into());
+    }
     for (name, value) in update.attrs() {
         set_value(doc, target, name, value, score);
     }
@@ -511,10 +552,10 @@ fn merge(doc: &mut Doc, target: NodeId, update: Node<'_>, score: bool) {
                     (None, None) => doc.node(target).child(child.name()),
                 };
                 match like.map(|n| n.id()) {
-                    Some(id) => merge(doc, id, child, score),
+                    Some(id) => merge(doc, id, child, score, guard)?,
                     None if score => {
                         let id = doc.append_element(target, child.name());
-                        merge(doc, id, child, score);
+                        merge(doc, id, child, score, guard)?;
                     }
                     None => {
                         doc.append_copy(target, child);
@@ -523,6 +564,7 @@ fn merge(doc: &mut Doc, target: NodeId, update: Node<'_>, score: bool) {
             }
         }
     }
+    Ok(())
 }
 
 /// Sets an attribute; with `score`, `name++` adds one to a present value and `name+=N` adds N.
@@ -567,9 +609,9 @@ fn add_scores(a: i64, b: i64) -> i64 {
     }
 }
 
-fn delete(doc: &mut Doc, target: &Target, xml: Option<&str>) -> Run<()> {
+fn delete(doc: &mut Doc, target: &Target, xml: Option<&str>, guard: Option<&Guard>) -> Run<()> {
     if let Target::XPath(xpath) = target {
-        return match elements(doc, xpath)?.first() {
+        return match elements(doc, xpath, guard)?.first() {
             Some(id) => delete_one(doc, *id),
             None => Ok(()),
         };
@@ -582,7 +624,9 @@ fn delete(doc: &mut Doc, target: &Target, xml: Option<&str>) -> Run<()> {
     let name = section_name(target).unwrap_or("cib");
     let Some(top) = section(doc, name)? else { return Ok(()) };
     let remove = |doc: &mut Doc, search: Node<'_>| {
-        let found = doc.node(top).descendants().skip(1).find(|n| fits_search(*n, search));
+        let seen = |n: &Node<'_>| guard.is_none_or(|guard| guard.sees(n.id()));
+        let fits = |n: &Node<'_>| fits_search(*n, search) && seen(n);
+        let found = doc.node(top).descendants().skip(1).find(fits);
         if let Some(id) = found.map(|n| n.id()) {
             doc.detach(id);
         }
@@ -611,10 +655,15 @@ fn fits_search(node: Node<'_>, search: Node<'_>) -> bool {
         })
 }
 
-fn replace(doc: &mut Doc, target: &Target, input: &Doc) -> Run<()> {
+fn replace(doc: &mut Doc, target: &Target, input: &Doc, guard: Option<&Guard>) -> Run<()> {
+    let seen = |node: Node<'_>| match guard {
+        Some(guard) if !guard.sees_all(node) => Err(StoreError::from(ErrorKind::Denied)),
+        _ => Ok(()),
+    };
     if let Target::XPath(xpath) = target {
-        let first = elements(doc, xpath)?.first().copied();
+        let first = elements(doc, xpath, guard)?.first().copied();
         let old = first.ok_or(StoreError::new(ErrorKind::NoSuchItem, xpath.as_str()))?;
+        seen(doc.node(old))?;
         if old == doc.root_id() {
             return replace_whole(doc, input.root());
         }
@@ -627,6 +676,7 @@ fn replace(doc: &mut Doc, target: &Target, input: &Doc) -> Run<()> {
     }
     let new = relevant(target, input)?;
     if new.name() == "cib" {
+        seen(doc.root())?;
         return replace_whole(doc, new);
     }
     let top = match section_name(target) {
@@ -642,6 +692,7 @@ fn replace(doc: &mut Doc, target: &Target, input: &Doc) -> Run<()> {
             .map(|n| n.id())
     });
     let Some(old) = found else { return Err(ErrorKind::NoSuchItem.into()) };
+    seen(doc.node(old))?;
     let parent = doc.node(old).parent().map(|p| p.id());
     let copy = doc.copy_detached(new);
     if let Some(parent) = parent {

@@ -3,14 +3,16 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, pipe2, sethostname};
 use resource_agents_netlink::{Netlink, NewAddress};
 
@@ -43,9 +45,19 @@ impl Host {
     }
 
     /// Process 1, as the maker sees it; none when off. A host whose process 1 ended by itself
-    /// (it halted) is off from then on.
+    /// (it halted) is off from then on; one that restarts itself is for a moment.
     pub(crate) fn init(&self) -> Option<i32> {
         self.running.as_ref().map(|running| running.init).filter(|init| is_alive(*init))
+    }
+
+    /// Whether process 1 was `init` and has ended because the host restarted itself: by
+    /// `reboot(2)`, which a PID namespace tells its maker as the signal SIGHUP.
+    pub(crate) fn restarts(&self, init: i32) -> bool {
+        let ours = self.running.as_ref().is_some_and(|running| running.init == init);
+        // The process stays a zombie, and its number taken, until the power is switched.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let ended = || waitid(Id::Pid(Pid::from_raw(init)), flags);
+        ours && matches!(ended(), Ok(WaitStatus::Signaled(_, Signal::SIGHUP, _)))
     }
 
     pub(crate) fn power_on(&mut self, switch: &mut Switch) -> Result<(), Error> {
@@ -187,6 +199,26 @@ impl Host {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _ = std::fs::remove_file(self.process_file());
+    }
+}
+
+/// A process whose end can be waited for without taking its exit status from its parent.
+pub(crate) struct ProcessHandle(OwnedFd);
+
+impl ProcessHandle {
+    pub(crate) fn open(pid: i32) -> Result<Self, Error> {
+        // SAFETY: a system call with numbers only.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        match i32::try_from(fd) {
+            // SAFETY: the kernel has just made this descriptor for us.
+            Ok(fd) if fd >= 0 => Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) })),
+            _ => Err(Error::system("watch process 1", nix::errno::Errno::last())),
+        }
+    }
+
+    pub(crate) fn wait_for_end(&self) {
+        let mut wait = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut wait, PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
     }
 }
 

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::config::{Config, Plan};
 use crate::exec::{self, Output};
-use crate::host::Host;
+use crate::host::{Host, ProcessHandle};
 use crate::namespace::NetworkNamespace;
 use crate::power::{HostPower, PowerLog};
 use crate::switch::Switch;
@@ -43,14 +43,44 @@ impl Inner {
         lock(&self.hosts[at]).init().is_some()
     }
 
-    pub(crate) fn power_on(&self, at: usize, by: &str) -> Result<(), Error> {
+    pub(crate) fn power_on(self: &Arc<Self>, at: usize, by: &str) -> Result<(), Error> {
         let mut host = lock(&self.hosts[at]);
-        let was_on = host.init().is_some();
+        if host.init().is_some() {
+            return Ok(());
+        }
         host.power_on(&mut lock(&self.switch))?;
-        if !was_on {
-            self.log.note(&self.names[at], true, by);
+        self.log.note(&self.names[at], true, by);
+        if let Some(init) = host.init() {
+            self.watch(at, init)?;
         }
         Ok(())
+    }
+
+    /// Sees to it that a host that restarts itself comes back.
+    fn watch(self: &Arc<Self>, at: usize, init: i32) -> Result<(), Error> {
+        let watched = ProcessHandle::open(init)?;
+        let hosts = Arc::downgrade(self);
+        let restart = move || {
+            watched.wait_for_end();
+            if let Some(hosts) = hosts.upgrade() {
+                hosts.restarted(at, init);
+            }
+        };
+        let started = std::thread::Builder::new().name("restart".into()).spawn(restart);
+        started.map(drop).context(|| "start a thread".into())
+    }
+
+    /// Process 1 of a host has ended: if that was a restart (and nobody has cut the power since),
+    /// the host boots.
+    fn restarted(self: &Arc<Self>, at: usize, init: i32) {
+        if !lock(&self.hosts[at]).restarts(init) {
+            return;
+        }
+        let by = "restarted by itself";
+        self.log.note(&self.names[at], false, by);
+        if let Err(error) = self.power_on(at, by) {
+            eprintln!("{}: does not boot again: {error}", self.names[at]);
+        }
     }
 
     pub(crate) fn power_off(&self, at: usize, by: &str) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use cli_hosts::{BmcSettings, Config, HostConfig, Hosts};
 use fence_agents_ipmi::{
     BmcFault, ChassisControl, CipherSuite, ClientConfig, Connection, Privilege, Secret, Timing,
 };
+use nix::libc;
 use nix::sys::signal::Signal;
 
 fn may_run() -> bool {
@@ -156,6 +157,15 @@ fn hosts_live_and_die() {
     until("the host is seen to be off", || !hosts.is_on("alpha").unwrap());
     hosts.power_on("alpha").unwrap();
     until("the command runs again", || boots(&hosts, "alpha") == 3);
+
+    // One that restarts itself boots again. (Perl is what every Debian has.)
+    let (call, magic, again, restart) =
+        (libc::SYS_reboot, 0xfee1_dead_u32, 0x2812_1969, libc::RB_AUTOBOOT);
+    let script = format!("syscall({call}, {magic}, {again}, {restart})");
+    hosts.spawn("alpha", &["perl", "-e", &script]).unwrap();
+    until("the command runs again", || boots(&hosts, "alpha") == 4);
+    let events = hosts.power_log().events();
+    assert_eq!(events.last().map(|e| (e.on, e.by.as_str())), Some((true, "restarted by itself")));
 }
 
 #[test]

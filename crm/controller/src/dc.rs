@@ -95,12 +95,14 @@ impl Dc {
     }
 
     /// Nothing is due while the members are not known: [`Controller::advance`] would do nothing.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    /// `local` is this node's name.
+    pub(crate) fn poll_timeout(&self, local: &str) -> Option<Instant> {
         if !self.joined {
             return None;
         }
         let flights = self.flights.next_deadline();
-        let asks = |f: &&Fence| f.ticket.is_none() && f.action_id.is_some();
+        let doomed = self.fences.get(local).is_some_and(|own| own.ticket.is_some());
+        let asks = |f: &&Fence| !doomed && f.ticket.is_none() && f.action_id.is_some();
         let fences = self.fences.values().filter(asks).map(|f| f.not_before);
         let other = [self.wait_until, Some(self.recheck_at)].into_iter().flatten();
         fences.chain(flights).chain(other).min().filter(|at| *at < NEVER)
@@ -458,9 +460,15 @@ impl Controller {
 
     fn ask_for_fences(&mut self, now: Instant) {
         let timeout_ms = self.options.fencing_timeout_ms;
+        let local = &self.setup.nodes[&self.setup.local];
         let Some(dc) = &mut self.dc else { return };
+        // A fence is off and then on again: one that this node has begun when its own power is cut
+        // would leave the target off. Who survives fences the others.
+        let due = |f: &Fence| f.ticket.is_some() || (f.action_id.is_some() && f.not_before <= now);
+        let doomed = dc.fences.get(local).is_some_and(due);
         for (target, fence) in &mut dc.fences {
-            if fence.ticket.is_some() || fence.action_id.is_none() || fence.not_before > now {
+            let asked = fence.ticket.is_some() || (doomed && target != local);
+            if asked || fence.action_id.is_none() || fence.not_before > now {
                 continue;
             }
             dc.tickets += 1;
@@ -580,6 +588,8 @@ impl Controller {
         match (flight.map(|f| f.action), &mut dc.execution) {
             (Some(Some(id)), Some(execution)) if good => execution.complete(id),
             (Some(Some(id)), Some(execution)) => execution.fail(id, &format!("{what} failed")),
+            // Nothing that a plan is made from is another after a notification.
+            (Some(_), _) if operation.action == "notify" => {}
             (Some(_), _) => dc.want(&format!("{what} has ended")),
             (None, _) => {}
         }

@@ -126,7 +126,8 @@ impl Controller {
 
     /// When [`Controller::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let dc = self.dc.as_ref().and_then(|dc| dc.poll_timeout());
+        let local = self.name(self.setup.local);
+        let dc = self.dc.as_ref().and_then(|dc| dc.poll_timeout(local));
         let leaving = self.leaving.filter(|deadline| *deadline < NEVER);
         [dc, leaving].into_iter().flatten().min()
     }
@@ -445,3 +446,6 @@ impl Controller {
         self.effects.push_back(Effect::Attributes(vec![update]));
     }
 }
+
+#[cfg(test)]
+mod tests;

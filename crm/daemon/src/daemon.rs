@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use crm_api::{Event, EventKind, Request, Response};
+use cib_store::Who;
+use crm_api::{Event, EventKind, Request, Response, exit};
 use crm_controller::Level;
 use crm_node::{Effect, Input, Node};
 use membership_base::Instant;
@@ -66,7 +67,7 @@ struct Daemon {
     /// Tools that wait for an answer.
     clients: BTreeMap<u64, mpsc::Sender<Response>>,
     client_count: u64,
-    subscribers: Vec<mpsc::Sender<Response>>,
+    subscribers: Vec<(Who, mpsc::Sender<Response>)>,
     /// How to end a resource agent's run.
     kills: BTreeMap<crm_executor::RunId, oneshot::Sender<()>>,
     exit: Option<i32>,
@@ -199,7 +200,14 @@ impl Daemon {
         match request {
             Request::Subscribe => {
                 reply(Response::Done);
-                self.subscribers.push(answer);
+                self.subscribers.push((who, answer));
+            }
+            Request::Membership | Request::Cmap { .. } if self.node.restricts(&who) => {
+                let reason = format!(
+                    "user {} may not see the membership: it is not subject to access rules",
+                    who.user
+                );
+                reply(Response::Failed { code: exit::INSUFFICIENT_PRIVILEGES, reason });
             }
             Request::Membership => self.ring.membership(answer),
             Request::Cmap { prefix } => self.ring.cmap(prefix, answer),
@@ -323,9 +331,19 @@ impl Daemon {
             return;
         }
         let at_ms = u64::try_from(wall().as_millis()).unwrap_or(u64::MAX);
+        // That the CIB has changed says nothing of it; everything else may tell what is denied.
+        let for_all = kind == EventKind::CibChanged;
         let event = Response::Event(Event { at_ms, kind });
+        let node = &self.node;
         // Who does not keep up is hung up on: it can ask again.
-        self.subscribers.retain(|s| s.try_send(event.clone()).is_ok());
+        self.subscribers.retain(|(who, subscriber)| {
+            let may_see = for_all || !node.restricts(who);
+            if may_see {
+                subscriber.try_send(event.clone()).is_ok()
+            } else {
+                !subscriber.is_closed()
+            }
+        });
     }
 
     fn log(&mut self, level: Level, text: String) {

@@ -1,4 +1,8 @@
 //! The socket on which tools reach the daemon. Who asks is taken from the kernel, not from them.
+//!
+//! Root, the cluster's own user and the members of its group may ask. What those of the group get
+//! is decided by the access rules; without any (`enable-acl`) they may do with the CIB what root
+//! may, so nobody else gets this far.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -19,6 +23,8 @@ const CONNECTIONS_MAX: usize = 512;
 const BACKLOG_MAX: usize = 4096;
 /// The largest request of somebody who is neither root nor the cluster's user.
 const STRANGER_FRAME_MAX: usize = 1 << 20;
+/// Members of this group may talk to the cluster.
+const GROUP: &str = "haclient";
 
 /// A request with the way back.
 pub(crate) struct Asked {
@@ -41,7 +47,7 @@ pub(crate) fn listen(path: &Path, sink: mpsc::Sender<Asked>) -> anyhow::Result<(
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    // Everybody may ask; what they get is decided by who they are.
+    // Everybody is answered, with a refusal if it has to be.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
         .with_context(|| format!("cannot open {} to users", path.display()))?;
     let open = Arc::new(AtomicUsize::new(0));
@@ -91,6 +97,15 @@ async fn serve(mut stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Res
                 return send(&mut stream, &Response::Failed { code: 76, reason }).await;
             }
         };
+        if !trusted && !who.groups.iter().any(|group| group == GROUP) {
+            let reason = format!(
+                "user {} may not talk to the cluster: only root, hacluster and members of the \
+                 group {GROUP} may",
+                who.user
+            );
+            let code = exit::INSUFFICIENT_PRIVILEGES;
+            return send(&mut stream, &Response::Failed { code, reason }).await;
+        }
         let subscribes = request == Request::Subscribe;
         let (answer, mut answers) = mpsc::channel(if subscribes { BACKLOG_MAX } else { 1 });
         sink.send(Asked { who: who.clone(), request, answer }).await?;

@@ -229,6 +229,14 @@ impl Operation {
         };
         if std::mem::take(&mut self.fresh_task) {
             self.executors = self.executors_for(&task);
+            if self.executors.is_empty() {
+                let text = format!(
+                    "no other node is there to run {}, and a node that cuts its own power cannot \
+                     switch it on again",
+                    task.device
+                );
+                self.errors.push(text);
+            }
             self.not_before = now + task.delay;
         }
         if self.not_before > now {
@@ -261,12 +269,13 @@ impl Operation {
         self.errors.join("; ")
     }
 
-    /// The owner tries first, as often as the device allows, then each other member once; the
-    /// target only if nobody else is there.
+    /// The owner tries first, as often as the device allows, then each other member once. Nobody
+    /// cuts his own power: the agent would end with it, before it switches the power on again.
     fn executors_for(&self, task: &Task) -> VecDeque<String> {
         let others = self.members.iter().filter(|m| **m != self.local && **m != self.order.target);
         let mut out = VecDeque::new();
-        if self.local != self.order.target || self.members.len() == 1 {
+        let alone = self.members.len() == 1;
+        if self.local != self.order.target || (alone && task.action == "on") {
             out.extend(std::iter::repeat_n(self.local.clone(), task.tries as usize));
         }
         out.extend(others.cloned());

@@ -142,6 +142,25 @@ fn a_failure_is_retried_here_and_then_by_the_others_and_ends_in_words() {
 }
 
 #[test]
+fn nobody_cuts_his_own_power() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n1")));
+    let mut bench = Bench::new(&["n1"], &config);
+    bench.request("n1", "reboot");
+    bench.settle(|_, _| unreachable!("nobody else is there"));
+    let State::Failed(why) = &bench.ended[0].1.state else { panic!("{:?}", bench.ended) };
+    assert!(why.contains("no other node"), "{why}");
+    // What only lets a node use something (unfencing) is its own affair.
+    bench.request("n1", "on");
+    bench.settle(|_, _| Ok(String::new()));
+    assert_eq!(bench.log, ["n1: action=on plug=n1 port=n1"]);
+
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    bench.request("n1", "reboot");
+    bench.settle(|_, _| Ok(String::new()));
+    assert_eq!(bench.log, ["n2: action=reboot plug=n1 port=n1"]);
+}
+
+#[test]
 fn without_a_device_it_fails_at_once_and_says_what_to_do() {
     let mut bench = Bench::new(&["n1", "n2"], &config(""));
     bench.request("n3", "reboot");

@@ -1,11 +1,13 @@
 //! What tools ask of a node.
 
-use cib_store::Who;
+use cib_store::{Who, acl};
 use crm_api::{Info, Request, Response, exit};
 use crm_attributes::Update;
+use crm_fencer::{Record, State};
 use membership_base::Instant;
 
 use crate::node::Node;
+use crate::sight::Sight;
 use crate::{Effect, Message};
 
 impl Node {
@@ -26,10 +28,15 @@ impl Node {
             self.fail(id, exit::INSUFFICIENT_PRIVILEGES, &reason);
             return;
         }
-        self.privileged(now, id, who, request);
+        self.permitted(now, id, who, request);
     }
 
-    fn privileged(&mut self, now: Instant, id: u64, who: Who, request: Request) {
+    /// Whether access rules apply to somebody, so that there may be something to hide.
+    pub fn restricts(&self, who: &Who) -> bool {
+        acl::required(who) && acl::enabled(self.cib())
+    }
+
+    fn permitted(&mut self, now: Instant, id: u64, who: Who, request: Request) {
         match request {
             Request::UpdateAttributes(updates) => {
                 let updates = updates.into_iter().map(|u| self.localize(u)).collect();
@@ -46,10 +53,12 @@ impl Node {
                 let wanted = |have: &str, want: &Option<String>| {
                     want.as_deref().is_none_or(|want| want == have)
                 };
+                let sight = Sight::of(self.cib(), &who);
                 let found = self
                     .attributes
                     .all()
                     .filter(|(n, host, _)| wanted(n, &name) && wanted(host, &node))
+                    .filter(|(n, host, _)| sight.attribute(host, n))
                     .map(|(n, host, value)| (n.to_owned(), host.to_owned(), value.to_owned()))
                     .collect();
                 self.reply(id, Response::Attributes(found));
@@ -67,7 +76,9 @@ impl Node {
                 self.reply_when_heard(id, Response::Done);
             }
             Request::FencingHistory => {
-                let all = self.fencer.history().map(|r| (r.clone(), r.at_s)).collect();
+                let sight = Sight::of(self.cib(), &who);
+                let seen = self.fencer.history().filter(|r| sight.node(&r.target));
+                let all = seen.map(|r| (fencing_seen(r, &sight), r.at_s)).collect();
                 self.reply(id, Response::Fencing(all));
             }
             Request::ClearFencingHistory { target } => {
@@ -79,15 +90,17 @@ impl Node {
                 let covers = |d: &&crm_fencer::Device| {
                     target.as_deref().is_none_or(|t| d.covers(t) != Some(false))
                 };
-                let ids = devices.filter(covers).map(|d| d.id.clone()).collect();
+                let sight = Sight::of(self.cib(), &who);
+                let seen = devices.filter(covers).filter(|d| sight.resource(&d.id));
+                let ids = seen.map(|d| d.id.clone()).collect();
                 self.reply(id, Response::Devices(ids));
             }
             Request::ForgetResource { node, resource } => {
                 self.forget_request(id, node, resource);
             }
             Request::Info => {
-                let info = Response::Info(Box::new(self.info()));
-                self.reply(id, info);
+                let info = self.info(&Sight::of(self.cib(), &who));
+                self.reply(id, Response::Info(Box::new(info)));
             }
             Request::Shutdown => {
                 self.controller.handle(now, crm_controller::Input::Shutdown);
@@ -161,8 +174,10 @@ impl Node {
         self.reply_when_heard(id, Response::Done);
     }
 
-    pub(crate) fn info(&self) -> Info {
-        let name_of = |id| self.setup.nodes.get(&id).cloned();
+    /// How this node and the cluster stand. Its own name is no secret to who is on it.
+    fn info(&self, sight: &Sight) -> Info {
+        let seen = |name: &String| name == self.name() || sight.node(name);
+        let name_of = |id| self.setup.nodes.get(&id).filter(|name| seen(name)).cloned();
         Info {
             local: self.setup.local,
             name: self.name().to_owned(),
@@ -174,6 +189,7 @@ impl Node {
                 .setup
                 .nodes
                 .iter()
+                .filter(|(_, name)| seen(name))
                 .map(|(id, name)| (*id, name.clone(), self.view.members.contains(id)))
                 .collect(),
             version: self.setup.version.clone(),
@@ -187,6 +203,26 @@ impl Node {
     pub(crate) fn fail(&mut self, id: u64, code: i32, reason: &str) {
         self.reply(id, Response::Failed { code, reason: reason.to_owned() });
     }
+}
+
+/// An entry of the fencing history as somebody may see it who may know of its target.
+fn fencing_seen(record: &Record, sight: &Sight) -> Record {
+    let mut record = record.clone();
+    if sight.is_all() {
+        return record;
+    }
+    record.device = record.device.filter(|id| sight.resource(id));
+    record.executor = record.executor.filter(|name| sight.node(name));
+    // The reason names devices and nodes, and says what they answered.
+    if let State::Failed(reason) = &mut record.state {
+        *reason = "the reason is not for everybody".to_owned();
+    }
+    for name in [&mut record.id.owner, &mut record.id.asked_by] {
+        if !sight.node(name) {
+            name.clear();
+        }
+    }
+    record
 }
 
 /// Who may do what is not a change of the CIB (which has access rules of its own).

@@ -11,6 +11,7 @@
 mod cib;
 mod client;
 mod node;
+mod sight;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -106,7 +106,8 @@ pub struct Quorum {
     pub expected_votes: Option<u32>,
     /// `two_node`.
     pub two_node: bool,
-    /// `wait_for_all`; on with `two_node` unless the file says 0.
+    /// `wait_for_all`; on with `two_node` unless the file says 0. On with `last_man_standing` as
+    /// well, because without it two partitions can be quorate.
     pub wait_for_all: bool,
     /// `auto_tie_breaker` and its node.
     pub auto_tie_breaker: Option<TieBreaker>,
@@ -473,15 +474,16 @@ fn check_times(totem: &TotemConfig, v: &Values<'_>, found: &mut Findings<'_>) {
 fn read_quorum(root: &Section, nodes: &[Node], found: &mut Findings<'_>) -> Quorum {
     let v = Values::of(root, "quorum");
     let two_node = v.flag("two_node").unwrap_or(false);
+    let last_man_standing = v.flag("last_man_standing").unwrap_or(false);
     let expected_votes = v.number("expected_votes");
     let breaker = v.flag("auto_tie_breaker").unwrap_or(false);
     let quorum = Quorum {
         enabled: v.get("provider").is_some(),
         expected_votes,
         two_node,
-        wait_for_all: v.flag("wait_for_all").unwrap_or(two_node),
+        wait_for_all: v.flag("wait_for_all").unwrap_or(two_node || last_man_standing),
         auto_tie_breaker: breaker.then(|| read_tie_breaker(&v, nodes, found)),
-        last_man_standing: v.flag("last_man_standing").unwrap_or(false),
+        last_man_standing,
         last_man_standing_window: v
             .millis("last_man_standing_window")
             .unwrap_or(Duration::from_secs(10)),
@@ -492,6 +494,10 @@ fn read_quorum(root: &Section, nodes: &[Node], found: &mut Findings<'_>) -> Quor
         let problem = format!("{} nodes with {expected} expected votes, not 2", nodes.len());
         let remedy = "remove `two_node` unless there are exactly two nodes with one vote each";
         found.error(v.line("two_node"), "quorum.two_node", problem, remedy);
+    }
+    if last_man_standing && !quorum.wait_for_all {
+        let text = "with `last_man_standing` but without waiting two partitions can be quorate";
+        found.warn(v.line("wait_for_all"), "quorum.wait_for_all", text);
     }
     if two_node && breaker {
         let problem = "does not go together with `two_node`, which lets both halves go on";

@@ -5,10 +5,16 @@
 //! - A partition is quorate with `expected_votes / 2 + 1` votes or more.
 //! - `two_node`: one of two nodes is enough.
 //! - `wait_for_all`: after its start a node is not quorate before it has seen all nodes at once, or
-//!   joins a member that has. It can be cancelled.
+//!   joins a member that has. It can be cancelled. A daemon that is started anew waits anew, as
+//!   votequorum has it: who was away does not know whether the others go on without it, and of two
+//!   nodes (`two_node`) the one that was fenced would otherwise fence the other one.
 //! - `auto_tie_breaker`: of two halves the one with the named node goes on.
 //! - `last_man_standing`: a partition that was quorate for a while expects only the votes it has,
-//!   so that it can shrink further, down to two votes, or to one with a tie breaker.
+//!   so that it can shrink further, down to two votes, or to one with a tie breaker. Those that were
+//!   left behind may be the majority of what the configuration expects; so with `wait_for_all` who
+//!   has lost quorum waits again, for all nodes or for one that has kept it.
+//! - `allow_downscale` and `expected_votes_tracking` are not supported (the manual calls the former
+//!   incomplete): expected votes go down by the above or by the operator's word only.
 //!
 //! Every member must come to the same verdict. So what one member knows and others may not (whether
 //! it has seen all nodes, how many votes it expects) travels with the agreement on the view as an
@@ -274,6 +280,8 @@ impl Votequorum {
         }
         self.known.quorate =
             !self.known.waiting && self.is_enough(&self.members, self.known.expected);
+        let left_behind = !self.known.quorate && self.rules.last_man_standing.is_some();
+        self.known.waiting |= left_behind && self.rules.wait_for_all;
     }
 
     fn is_enough(&self, members: &[NodeId], expected: u32) -> bool {

@@ -158,6 +158,38 @@ fn who_missed_the_shrinking_learns_of_it() {
 }
 
 #[test]
+fn who_is_left_behind_by_the_last_men_does_not_go_on_without_them() {
+    let window = Some(Duration::from_secs(1));
+    let r = Rules { last_man_standing: window, wait_for_all: true, ..rules(5) };
+    let mut all = counters(&r);
+    assert!(together(&mut all, &[1, 2, 3, 4, 5]));
+    // They are cut off one after the other, and the rest shrinks each time.
+    for left in 3..=5u32 {
+        let rest: Vec<u32> = [1, 2, 3, 4].into_iter().filter(|n| *n < 8 - left).collect();
+        assert!(!together(&mut all, &[8 - left]), "alone");
+        assert!(together(&mut all, &rest), "{rest:?}");
+        for n in &rest {
+            all.get_mut(n).unwrap().control(Control::Shrink);
+        }
+    }
+    assert!(all[&1].is_quorate() && all[&2].is_quorate());
+    assert!(!together(&mut all, &[3, 4, 5]), "three of five, but the others go on");
+    assert!(together(&mut all, &[1, 3, 4, 5]), "until they meet one that has kept quorum");
+}
+
+#[test]
+fn a_daemon_that_is_started_anew_waits_anew() {
+    let r = Rules { two_node: true, wait_for_all: true, ..rules(2) };
+    let mut all = counters(&r);
+    assert!(together(&mut all, &[1, 2]) && together(&mut all, &[1]));
+    let mut anew = Votequorum::new(Rules { me: NodeId(2), ..r });
+    let said = [(NodeId(2), anew.attachment())].into();
+    assert!(!anew.view(NOW, &ids(&[2]), &said), "the other one may be going on");
+    all.insert(2, anew);
+    assert!(together(&mut all, &[1, 2]));
+}
+
+#[test]
 fn the_operator_sets_expected_votes() {
     let mut counter = Votequorum::new(rules(5));
     assert!(!see(&mut counter, &[1, 2]));

@@ -12,6 +12,8 @@ pub struct Checker {
     active: BTreeMap<String, BTreeSet<NodeId>>,
     /// The node that last ran a resource and has neither stopped it nor been fenced since.
     holder: BTreeMap<String, NodeId>,
+    /// Which instance of a clone was last started on a host.
+    instances: BTreeMap<(String, NodeId), String>,
     /// What was delivered in each view, as the first member saw it.
     orders: BTreeMap<(u64, NodeId), Vec<(NodeId, u64)>>,
     views: BTreeMap<(u64, NodeId), Vec<NodeId>>,
@@ -42,6 +44,17 @@ impl Checker {
         if active.len() > 1 {
             let hosts = format!("{active:?}");
             self.fail(format!("invariant 1: {resource} is active on {hosts}"));
+        }
+    }
+
+    /// An instance of a clone has become active. There may be one on each host.
+    pub fn instance_started(&mut self, clone: &str, instance: &str, host: NodeId) {
+        let hosts = self.active.entry(clone.to_owned()).or_default();
+        let known = self.instances.insert((clone.to_owned(), host), instance.to_owned());
+        if !hosts.insert(host)
+            && let Some(known) = known.filter(|known| known != instance)
+        {
+            self.fail(format!("clone-node-max: {known} and {instance} are active on {host}"));
         }
     }
 

@@ -7,7 +7,7 @@ use crm_node::{Node, Setup};
 use membership_base::{Instant, NodeId, View};
 use membership_totem::{NodeLinks, Settings, Totem};
 
-use crate::world::Run;
+use crate::world::{Run, WALL_MS};
 
 /// What survives a loss of power.
 #[derive(Clone, Default)]
@@ -76,7 +76,7 @@ impl Host {
             nodes: nodes.clone(),
             cluster: "sim".to_owned(),
             life,
-            wall_ms: 1_700_000_000_000,
+            wall_ms: WALL_MS,
             cib,
             version: "sim".to_owned(),
         });

@@ -2,7 +2,7 @@
 
 use cib_model::INFINITY;
 
-use crate::base::{RscIx, Ws, af, rf, task};
+use crate::base::{ActionIx, RscIx, Sym, Ws, af, rf, task};
 
 /// What instances do, taken together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +44,8 @@ impl Ws {
         let start = self.rsc_pseudo(collective, task::START, !activity.starting, true);
         let started = self.rsc_pseudo(collective, task::RUNNING, !activity.starting, false);
         self[started].priority = INFINITY;
+        let pending = instances.iter().any(|i| self.is_pending_inside(*i, task::START));
+        self.heed_pending_inside(started, pending);
         if activity.active || activity.starting {
             self[started].set(af::RUNNABLE);
         }
@@ -55,6 +57,21 @@ impl Ws {
         }
         if self.is_clone(collective) {
             self.start_stop_notifications(collective, start, started, stop, stopped);
+        }
+    }
+
+    /// Whether that is under way for a primitive in a resource.
+    pub(crate) fn is_pending_inside(&self, rsc: RscIx, task: Sym) -> bool {
+        let r = &self[rsc];
+        r.pending_action == Some(task)
+            || r.children.iter().any(|c| self.is_pending_inside(*c, task))
+    }
+
+    /// What is ordered after a whole group or clone waits for what is under way in it: the action
+    /// that stands for its end is then part of the plan, though it is none that has to be done.
+    pub(crate) fn heed_pending_inside(&mut self, end: ActionIx, pending: bool) {
+        if pending && self.config.under_way {
+            self[end].set(af::ALWAYS_IN_GRAPH);
         }
     }
 
@@ -106,6 +123,8 @@ impl Ws {
         let promote = self.rsc_pseudo(clone, task::PROMOTE, !promoting, true);
         let promoted = self.rsc_pseudo(clone, task::PROMOTED, !promoting, true);
         self[promoted].priority = INFINITY;
+        let pending = self.is_pending_inside(clone, task::PROMOTE);
+        self.heed_pending_inside(promoted, pending);
         let demote = (task::DEMOTE, !demoting);
         self.role_notifications(clone, promote, promoted, demote);
         for instance in self[clone].children.clone() {

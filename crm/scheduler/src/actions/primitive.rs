@@ -67,7 +67,13 @@ impl Ws {
             names.extend([task::DEMOTE, task::DEMOTED, task::PROMOTE, task::PROMOTED]);
         }
         for name in names {
-            self.rsc_pseudo(rsc, name, true, true);
+            let end = self.rsc_pseudo(rsc, name, true, true);
+            let pending = match name {
+                task::RUNNING => self.is_pending_inside(rsc, task::START),
+                task::PROMOTED => self.is_pending_inside(rsc, task::PROMOTE),
+                _ => false,
+            };
+            self.heed_pending_inside(end, pending);
         }
     }
 

@@ -1,21 +1,24 @@
 //! The agents: how long they take, what they do to the host, when they fail.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cib_store::{Operation, Target};
 use crm_api::Request;
+use crm_attributes::Update;
 use crm_executor::{Outcome, RunId, Status, code};
 use crm_node::Input;
 use membership_base::NodeId;
 
-use super::{RESOURCES, What, World, ms};
+use super::resources::{self, CLONED, ONCE, PROMOTED};
+use super::{What, World, ms, operator};
 use crate::host::Host;
 
 /// A run of an agent.
 #[derive(Clone)]
 pub(crate) struct Run {
+    /// Without the number of an instance.
     pub(crate) resource: String,
+    /// With it, if it has one.
+    instance: String,
     pub(crate) action: String,
     /// Where a migration goes.
     target: Option<String>,
@@ -24,10 +27,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Whether it changes the state of something that may run once only.
     fn changes(&self) -> bool {
         let looks = matches!(self.action.as_str(), "monitor" | "notify" | "meta-data");
-        RESOURCES.contains(&self.resource.as_str()) && !looks
+        (self.is_once() || self.is_cloned()) && !looks
+    }
+
+    fn is_once(&self) -> bool {
+        ONCE.contains(&self.resource.as_str())
+    }
+
+    fn is_cloned(&self) -> bool {
+        CLONED.contains(&self.resource.as_str())
     }
 }
 
@@ -45,7 +55,8 @@ impl World {
         };
         let members = self.host(id).daemon.as_ref().map(|d| d.view.members.clone());
         let new = Run {
-            resource: operation.resource.clone(),
+            resource: resources::base(&operation.resource).to_owned(),
+            instance: operation.resource.clone(),
             action: operation.action.clone(),
             target: meta("CRM_meta_migrate_target"),
             members: members.unwrap_or_default(),
@@ -53,7 +64,8 @@ impl World {
         self.check_lanes(id, &new);
         let fails = self.rng.chance(self.faults.agents_fail_per_mille);
         // Now and then an agent is slow, starts more often; some are slower than their time-out.
-        let slow_per_mille = if new.action == "start" { 150 } else { 20 };
+        let often = matches!(new.action.as_str(), "start" | "migrate_to");
+        let slow_per_mille = if often { 150 } else { 20 };
         let high = if !self.calm && self.rng.chance(slow_per_mille) { 5000 } else { 80 };
         let high = if self.rng.chance(self.faults.agents_slow_per_mille) { 25_000 } else { high };
         let script = (new.resource.clone(), new.action.clone());
@@ -92,7 +104,7 @@ impl World {
             knows && there.map(|view| view.id) == here.map(|view| view.id)
         };
         let other = self.hosts.values().filter(together).find_map(|host| {
-            let waits = |run: &&Run| run.changes() && self.waits_for(new, run, host.id);
+            let waits = |run: &&Run| run.changes() && self.waits_for(id, new, run, host.id);
             Some((host.id, host.running.values().find(waits)?.clone()))
         });
         if let Some((host, run)) = other {
@@ -104,27 +116,53 @@ impl World {
         }
     }
 
-    /// Whether a run has to wait for one on another node: for every one of the same resource (only
-    /// that what is found active in two places is stopped in both at once), and `web` is started
-    /// once `db` is.
-    fn waits_for(&self, new: &Run, other: &Run, host: NodeId) -> bool {
+    /// Whether a run has to wait for one on a node: for every one of the same resource (only that
+    /// what is found active in two places is stopped in both at once, and that the instances of a
+    /// clone are apart but for promotions), and for what it is ordered after.
+    fn waits_for(&self, id: NodeId, new: &Run, other: &Run, host: NodeId) -> bool {
         let both_stop = new.action == "stop" && other.action == "stop";
-        let after = new.resource == "web" && new.action == "start" && other.resource == "db";
         // What a migration left behind is stopped without anybody missing it.
         let real_stop = other.action == "stop" && self.checker.is_active(&other.resource, host);
-        (new.resource == other.resource && !both_stop)
-            || (after && (other.action == "start" || real_stop))
+        let ordered = resources::starts_after(&new.resource, &other.resource, id == host);
+        if new.action == "start" && ordered {
+            return other.action == "start" || real_stop;
+        }
+        if new.resource != other.resource {
+            return false;
+        }
+        if new.is_once() {
+            return !both_stop;
+        }
+        let promoted = self.checker.is_active(PROMOTED, host);
+        let other_promotes = match other.action.as_str() {
+            "promote" | "demote" => true,
+            "stop" => promoted && new.resource == "pg",
+            _ => false,
+        };
+        id == host || (new.action == "promote" && other_promotes)
     }
 
-    /// An agent that is ended early may have done its work already; a migration that is ended leaves
-    /// the resource where it was.
-    pub(super) fn kill_agent(&mut self, id: NodeId, run: RunId) {
-        if let Some(run) = self.host(id).running.remove(&run)
-            && run.action != "migrate_to"
-            && self.rng.chance(500)
-        {
-            self.act(id, &run);
+    /// An agent whose time is up takes a while to end, and may have done its work by then, late as
+    /// it is.
+    pub(super) fn kill_agent(&mut self, id: NodeId, life: u64, run: RunId) {
+        let within = self.rng.between(ms(0), ms(1500));
+        self.schedule(self.now + within, What::AgentKilled { host: id, life, run });
+    }
+
+    pub(super) fn agent_killed(&mut self, id: NodeId, life: u64, run: RunId) {
+        if let Some(resume) = self.paused(id) {
+            self.schedule(resume, What::AgentKilled { host: id, life, run });
+            return;
         }
+        if !self.alive(id, life) {
+            return;
+        }
+        // It may have ended by itself in the meantime.
+        let Some(ended) = self.host(id).running.remove(&run) else { return };
+        if self.rng.chance(500) {
+            self.act(id, &ended);
+        }
+        self.trace(|| format!("{id} {} {} is killed", ended.resource, ended.action));
         let outcome = Outcome::broken(Status::Error, code::ERROR, "ended");
         self.input(id, Input::AgentFinished { run, outcome });
     }
@@ -141,30 +179,55 @@ impl World {
         let Some(ended) = self.host(id).running.remove(&run) else { return };
         let Run { resource, action, .. } = &ended;
         let is_active = self.checker.is_active(resource, id);
-        let once = RESOURCES.contains(&resource.as_str());
+        let is_promoted = resource == "pg" && self.checker.is_active(PROMOTED, id);
         let code = match action.as_str() {
-            "start" | "stop" | "migrate_to" if fails => code::ERROR,
-            "start" | "stop" | "migrate_to" => self.act(id, &ended),
+            "start" | "stop" | "migrate_to" | "promote" | "demote" if fails => code::ERROR,
+            "start" | "stop" | "migrate_to" | "promote" | "demote" => self.act(id, &ended),
             "migrate_from" if !is_active => code::ERROR,
             "monitor" if fails && is_active => {
-                self.checker.stopped(resource, id);
+                self.dies(id, resource);
                 code::NOT_RUNNING
             }
-            "monitor" if !once || !is_active => code::NOT_RUNNING,
+            "monitor" if is_promoted => code::PROMOTED,
+            "monitor" if !is_active => code::NOT_RUNNING,
             _ => code::OK,
         };
         self.trace(|| format!("{id} {} {} = {code}", ended.resource, ended.action));
         self.input(id, Input::AgentFinished { run, outcome: Outcome::done(code) });
+        let scores = matches!(ended.action.as_str(), "start" | "promote" | "demote");
+        if ended.resource == "pg" && code == code::OK && (scores || self.rng.chance(100)) {
+            self.say_score(id);
+        }
+    }
+
+    /// What runs dies by itself.
+    fn dies(&mut self, id: NodeId, resource: &str) {
+        self.checker.stopped(resource, id);
+        if resource == "pg" {
+            self.checker.stopped(PROMOTED, id);
+        }
+    }
+
+    /// The agent of `pg` says how well its node is suited for the promoted role.
+    fn say_score(&mut self, id: NodeId) {
+        let score = if self.checker.is_active(PROMOTED, id) { "100" } else { "10" };
+        let request = Request::UpdateAttributes(vec![Update::set("", "master-pg", score)]);
+        // Nobody waits for the answer.
+        self.input(id, Input::Client { id: 0, who: operator(), request });
     }
 
     fn act(&mut self, id: NodeId, run: &Run) -> i32 {
-        let Run { resource, action, target, members } = run;
+        let Run { resource, action, target, members, instance } = run;
         let is_active = self.checker.is_active(resource, id);
         match action.as_str() {
-            "start" if !is_active && RESOURCES.contains(&resource.as_str()) => {
-                self.checker.started(resource, id, members);
+            "start" if run.is_once() && !is_active => self.checker.started(resource, id, members),
+            "start" if run.is_cloned() => self.checker.instance_started(resource, instance, id),
+            "promote" if !is_active => return code::NOT_RUNNING,
+            "promote" if !self.checker.is_active(PROMOTED, id) => {
+                self.checker.started(PROMOTED, id, members);
             }
-            "stop" => self.checker.stopped(resource, id),
+            "demote" => self.checker.stopped(PROMOTED, id),
+            "stop" => self.dies(id, resource),
             "migrate_to" => {
                 let named = |name: &str| self.names.iter().find(|(_, n)| *n == name);
                 let target = target.as_deref().and_then(named).map(|(id, _)| *id);
@@ -185,64 +248,16 @@ impl World {
 
     /// A change of what is wanted, as an operator makes it at any time.
     pub(super) fn whim(&mut self) -> Request {
-        let nth = usize::try_from(self.rng.below(RESOURCES.len() as u64)).unwrap_or(0);
-        let resource = RESOURCES[nth];
+        let nth = usize::try_from(self.rng.below(100)).unwrap_or(0);
         if self.rng.chance(500) {
             let role = if self.rng.chance(300) { "Stopped" } else { "Started" };
-            self.trace(|| format!("{resource} is wanted {role}"));
-            return role_of(resource, role);
+            let (id, request) = resources::role_of(self.cast, nth, role);
+            self.trace(|| format!("{id} is wanted {role}"));
+            return request;
         }
         let node = 1 + self.rng.below(self.names.len() as u64);
-        self.trace(|| format!("{resource} is wanted on node {node}"));
-        let xml = format!(
-            "<constraints><rsc_location id=\"move-{resource}\" rsc=\"{resource}\" \
-             node=\"node{node}\" score=\"100\"/></constraints>"
-        );
-        modify("constraints", xml)
+        let (id, request) = resources::move_to(self.cast, nth, node);
+        self.trace(|| format!("{id} is wanted on node {node}"));
+        request
     }
-}
-
-fn modify(section: &str, xml: String) -> Request {
-    let target = Target::Section(section.to_owned());
-    let operation = Operation::Modify { target, xml, allow_create: true, score: false };
-    Request::Cib { operation, force: false }
-}
-
-/// Whether a resource is to run.
-pub(super) fn role_of(resource: &str, role: &str) -> Request {
-    let xml = format!(
-        "<resources><primitive id=\"{resource}\"><meta_attributes id=\"{resource}-meta\"><nvpair \
-         id=\"{resource}-role\" name=\"target-role\" value=\"{role}\"/></meta_attributes>\
-         </primitive></resources>"
-    );
-    modify("resources", xml)
-}
-
-/// The cluster's configuration.
-pub(super) fn load(names: &BTreeMap<NodeId, String>) -> Request {
-    let hosts = names.values().cloned().collect::<Vec<_>>().join(" ");
-    let mut xml = String::from("<configuration><crm_config/><nodes>");
-    for (id, name) in names {
-        xml.push_str(&format!("<node id=\"{id}\" uname=\"{name}\"/>"));
-    }
-    xml.push_str("</nodes><resources>");
-    for id in RESOURCES {
-        let migrates = id == "db";
-        xml.push_str(&format!(
-            "<primitive id=\"{id}\" class=\"ocf\" provider=\"sim\" type=\"Any\"><meta_attributes \
-             id=\"{id}-meta\"><nvpair id=\"{id}-migrate\" name=\"allow-migrate\" \
-             value=\"{migrates}\"/></meta_attributes><operations>\
-             <op id=\"{id}-monitor\" name=\"monitor\" interval=\"1s\" timeout=\"5s\"/>\
-             <op id=\"{id}-start\" name=\"start\" interval=\"0\" timeout=\"90s\"/>\
-             </operations></primitive>"
-        ));
-    }
-    xml.push_str(&format!(
-        "<primitive id=\"fence\" class=\"stonith\" type=\"fence_sim\">\
-         <instance_attributes id=\"fence-p\"><nvpair id=\"fence-h\" name=\"pcmk_host_list\" \
-         value=\"{hosts}\"/></instance_attributes></primitive></resources><constraints>\
-         <rsc_order id=\"db-web\" first=\"db\" then=\"web\"/></constraints></configuration>"
-    ));
-    let target = Target::Section("configuration".to_owned());
-    Request::Cib { operation: Operation::Replace { target, xml }, force: false }
 }

@@ -2,7 +2,7 @@
 
 use membership_base::{Instant, NodeId};
 
-use super::{RESOURCES, Report, Reverse, Scenario, What, World, ms};
+use super::{Report, Reverse, Scenario, What, World, ms};
 
 /// How long the start takes that must not hold up anything.
 const SLOW_MS: u64 = 60_000;
@@ -74,8 +74,7 @@ impl World {
         self.durations.clear();
         self.until(14_000 + SLOW_MS + 10_000);
         let well = self.is_well();
-        let state: Vec<String> =
-            RESOURCES.iter().map(|r| format!("{r} on {:?}", self.checker.active(r))).collect();
+        let state = self.places();
         self.checker.require(well, || format!("in the end not all is well: {}", state.join(", ")));
     }
 

@@ -1,0 +1,212 @@
+//! A controller in views that the test makes up, with the others' words put in their mouths.
+
+use std::time::Duration;
+
+use crm_executor::{Agent, Outcome, Report, code};
+use crm_graph::{Action, ActionKind, Synapse, Transition};
+
+use super::*;
+use crate::Fenced;
+
+const NOW: Instant = Instant(1_000_000_000);
+
+struct Test {
+    controller: Controller,
+    view: u64,
+}
+
+impl Test {
+    /// The controller of node `local` of three, all of them members.
+    fn new(local: u32) -> Test {
+        let controller = Controller::new(Setup {
+            local: NodeId(local),
+            nodes: (1..=3).map(|n| (NodeId(n), format!("n{n}"))).collect(),
+            cluster_name: "c".into(),
+            life: u64::from(local),
+            wall_ms: 1_700_000_000_000,
+        });
+        let mut test = Test { controller, view: 0 };
+        test.view(&[(1, 1), (2, 2), (3, 3)]);
+        test
+    }
+
+    fn handle(&mut self, input: Input) -> Vec<Effect> {
+        self.controller.handle(NOW, input);
+        std::iter::from_fn(|| self.controller.poll_effect()).collect()
+    }
+
+    fn hear(&mut self, sender: u32, message: Message) -> Vec<Effect> {
+        self.handle(Input::Delivered { sender: NodeId(sender), message })
+    }
+
+    /// A view of these nodes, with their daemons' lives: all say hello, and that they have told
+    /// their history.
+    fn view(&mut self, members: &[(u32, u64)]) -> Vec<Effect> {
+        self.view += 1;
+        let ids: Vec<NodeId> = members.iter().map(|(id, _)| NodeId(*id)).collect();
+        let view =
+            View { id: self.view, quorate: true, members: ids.clone(), came_with_us: ids.clone() };
+        let mut effects = self.handle(Input::View(view));
+        effects.extend(self.handle(Input::Synced { known: ids }));
+        for (id, life) in members {
+            let hello = Hello {
+                view: self.view,
+                is_dc: false,
+                was_quorate: true,
+                started: true,
+                life: *life,
+                busy: Vec::new(),
+            };
+            effects.extend(self.hear(*id, Message::Hello(Box::new(hello))));
+        }
+        for (id, _) in members {
+            effects.extend(self.hear(*id, Message::Told { view: self.view }));
+        }
+        effects
+    }
+
+    /// Node 2 has found `db` inactive, and node 1 is told to migrate it there.
+    fn migrating() -> Test {
+        let mut test = Test::new(2);
+        test.run("monitor", code::NOT_RUNNING);
+        let mut operation = operation("migrate_to");
+        operation.params.push(("CRM_meta_migrate_target".into(), "n2".into()));
+        let (to, node) = (NodeId(1), "n1".to_owned());
+        test.hear(1, Message::Execute { to, operation, node, instance: false });
+        test
+    }
+
+    /// The DC has something done on node 2.
+    fn run(&mut self, action: &str, code: i32) {
+        let operation = operation(action);
+        let (to, node) = (NodeId(2), "n2".to_owned());
+        let execute = Message::Execute { to, operation: operation.clone(), node, instance: false };
+        self.hear(1, execute);
+        let report = Report {
+            operation,
+            call: 1,
+            outcome: Outcome::done(code),
+            started: NOW,
+            ran: Duration::ZERO,
+            queued: Duration::ZERO,
+        };
+        for effect in self.handle(Input::Report(report)) {
+            if let Effect::Broadcast(message) = effect {
+                self.hear(2, message);
+            }
+        }
+    }
+
+    /// Whether the controller tells in the next view what it knows of `db`.
+    fn tells(&mut self, members: &[(u32, u64)]) -> bool {
+        let effects = self.view(members);
+        effects.iter().any(|effect| match effect {
+            Effect::Cib(writes) => writes
+                .iter()
+                .any(|w| matches!(w, CibWrite::Status(xml) if xml.contains("id=\"db\""))),
+            _ => false,
+        })
+    }
+}
+
+fn operation(action: &str) -> Operation {
+    Operation {
+        resource: "db".into(),
+        action: action.into(),
+        interval_ms: 0,
+        timeout_ms: 20_000,
+        start_delay_ms: 0,
+        agent: Agent { class: "ocf".into(), provider: Some("x".into()), name: "y".into() },
+        params: Vec::new(),
+        tag: format!("1:1:{}:dc", if action == "monitor" { 7 } else { 0 }),
+    }
+}
+
+#[test]
+fn what_may_have_arrived_from_a_lost_node_is_looked_for_again() {
+    assert!(Test::migrating().tells(&[(1, 1), (2, 2)]), "its source is there");
+    assert!(!Test::migrating().tells(&[(2, 2), (3, 3)]), "its source is lost");
+    assert!(!Test::migrating().tells(&[(1, 9), (2, 2), (3, 3)]), "its source was started anew");
+}
+
+#[test]
+fn what_has_arrived_is_known_whatever_becomes_of_its_source() {
+    for (action, code) in [("migrate_from", code::OK), ("stop", code::OK), ("start", code::OK)] {
+        let mut test = Test::migrating();
+        test.run(action, code);
+        assert!(test.tells(&[(2, 2), (3, 3)]), "{action}");
+    }
+}
+
+#[test]
+fn what_goes_to_another_node_is_not_doubted_here() {
+    let mut test = Test::new(2);
+    test.run("monitor", code::NOT_RUNNING);
+    let mut operation = operation("migrate_to");
+    operation.params.push(("CRM_meta_migrate_target".into(), "n3".into()));
+    let (to, node) = (NodeId(1), "n1".to_owned());
+    test.hear(1, Message::Execute { to, operation, node, instance: false });
+    assert!(test.tells(&[(2, 2), (3, 3)]));
+}
+
+/// A plan that has these nodes fenced, in no order.
+fn fencing(plan: u32, nodes: &[&str]) -> Input {
+    let action = |(id, node): (u32, &&str)| Action {
+        id,
+        kind: ActionKind::Cluster,
+        operation: "stonith".into(),
+        key: format!("stonith-{node}-reboot"),
+        internal_key: None,
+        on_node: Some((*node).to_owned()),
+        on_node_uuid: None,
+        router_node: None,
+        resource: None,
+        attributes: vec![("CRM_meta_stonith_action".into(), "reboot".into())],
+        downed: vec![],
+        params: vec![],
+        maintenance: vec![],
+        shutdown_lock: None,
+        reason: None,
+    };
+    let synapse = |action: Action| Synapse { id: action.id, priority: 0, action, inputs: vec![] };
+    let synapses = (1..).zip(nodes).map(action).map(synapse).collect();
+    Input::Planned { plan, result: Ok(Transition { synapses, ..Transition::default() }) }
+}
+
+fn fences(effects: &[Effect]) -> Vec<(&str, u64)> {
+    let fence = |effect: &'_ Effect| match effect {
+        Effect::Fence { target, ticket, .. } => Some((target.clone(), *ticket)),
+        _ => None,
+    };
+    let targets = ["n1", "n2", "n3"];
+    let found = effects.iter().filter_map(fence);
+    found
+        .filter_map(|(name, ticket)| Some((*targets.iter().find(|t| **t == name)?, ticket)))
+        .collect()
+}
+
+#[test]
+fn a_dc_that_is_being_fenced_leaves_the_others_to_the_next_one() {
+    let mut test = Test::new(1);
+    let effects = test.handle(fencing(1, &["n1"]));
+    let [("n1", ticket)] = fences(&effects)[..] else { panic!("{effects:?}") };
+    test.handle(Input::Delivered {
+        sender: NodeId(2),
+        message: Message::Replan { reason: "a stop failed".into() },
+    });
+    let effects = test.handle(fencing(2, &["n1", "n2"]));
+    assert_eq!(fences(&effects), [], "its power may be cut between their off and on");
+    assert!(test.controller.poll_timeout().is_none_or(|at| at > NOW), "nor does it try at once");
+
+    // Its own fence fails: it goes on.
+    let fenced = Fenced {
+        tickets: vec![ticket],
+        target: "n1".into(),
+        action: "reboot".into(),
+        error: Some("no answer".into()),
+        client: "x".into(),
+        life: Some(1),
+    };
+    let effects = test.handle(Input::Fenced(fenced));
+    assert_eq!(fences(&effects).first().map(|f| f.0), Some("n2"), "{effects:?}");
+}
