@@ -458,7 +458,7 @@ impl World {
                         .collect();
                     format!("{id} plan {plan}: {}", words.join(" "))
                 });
-                self.input(id, Input::Planned { plan, result: Ok(transition) });
+                self.input(id, Input::Planned { plan, result: Ok(transition), input: None });
             }
             Effect::Reply { id: client, response } => {
                 if let Some(mark) = self.asked.remove(&client)
@@ -469,7 +469,7 @@ impl World {
                     self.checker.acknowledged(&mark);
                 }
             }
-            Effect::Event(_) => {}
+            Effect::Event(_) | Effect::History { .. } => {}
             Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
             Effect::Leave => self.kill_daemon(id),
             Effect::Fatal(reason) => {
@@ -613,12 +613,7 @@ impl World {
             let at = up[usize::try_from(self.rng.below(up.len() as u64)).unwrap_or(0)];
             self.writes += 1;
             let id = self.writes;
-            let who = Who {
-                user: "root".to_owned(),
-                client: "sim".to_owned(),
-                groups: Vec::new(),
-                internal: false,
-            };
+            let who = Who { user: "root".to_owned(), client: "sim".to_owned(), ..Who::default() };
             let request = if self.faults.over && self.rng.chance(500) {
                 Request::ForgetResource { node: None, resource: None }
             } else if self.faults.over {
