@@ -5,6 +5,7 @@
 
 mod advice;
 mod apply;
+mod changes;
 mod cib;
 mod cluster;
 mod constraint;

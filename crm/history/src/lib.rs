@@ -260,6 +260,10 @@ pub struct Transition {
     pub further: u64,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -283,6 +287,9 @@ pub struct Action {
     pub code: Option<i32>,
     /// Whether it went as it was meant to.
     pub good: bool,
+    /// Whether an earlier transition has asked for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub earlier: bool,
     /// What was said about it: an exit reason, the device that confirmed a fence.
     pub text: String,
 }

@@ -140,9 +140,12 @@ impl Recorder {
 
     /// Results of earlier transitions count for the one in force: it may wait for them.
     fn result(&mut self, key: &str, mut action: Action) {
-        if let (Some((_, expected)), Some(code)) = (TransitionId::of_key(key), action.code) {
-            action.good &= code == expected;
+        let asked_by = TransitionId::of_key(key);
+        if let (Some((_, expected)), Some(code)) = (&asked_by, action.code) {
+            action.good &= code == *expected;
         }
+        let current = self.current.as_ref().map(|(id, _)| id);
+        action.earlier = asked_by.is_none_or(|(id, _)| current != Some(&id));
         self.add(action);
     }
 
