@@ -35,6 +35,7 @@ pub(crate) fn result(at_ms: u64, report: &WireReport) -> Action {
         ran_ms: Some(report.ran_ms),
         code: Some(report.outcome.code),
         good: report.outcome.status == Status::Done,
+        earlier: false,
         text: report.outcome.reason.clone(),
     }
 }
