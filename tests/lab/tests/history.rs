@@ -101,7 +101,7 @@ fn a_transition_is_recorded_with_its_input() {
     let replayed = cluster.must(dc, &format!("history replay {id}"));
     assert!(replayed.contains("The plan is the same as it was."), "{replayed}");
     let simulated = cluster.sh(dc, &format!("systole crm_simulate -x {input} -S")).unwrap();
-    assert!(simulated.contains("one              start on"), "{simulated}");
+    assert!(simulated.contains("one             start on"), "{simulated}");
     let other = if dc == "node1" { "node2" } else { "node1" };
     let refused = cluster.must_fail(other, &format!("history replay {id}"));
     assert!(refused.contains(&format!("on {dc}: look there")), "{refused}");

@@ -74,7 +74,7 @@ fn back_to(record: &Record, id: &str) -> anyhow::Result<Doc> {
             change.id
         );
         let reverse = change.reverse.as_deref();
-        let reverse = reverse.with_context(|| format!("{at} was too large to be kept"))?;
+        let reverse = reverse.with_context(|| format!("the way back from {at} was not kept"))?;
         let reverse = Doc::parse(reverse).with_context(|| format!("{at} cannot be read"))?;
         patch::apply(&mut doc, &reverse, false)
             .with_context(|| format!("{at} does not fit the configuration"))?;

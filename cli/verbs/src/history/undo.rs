@@ -41,7 +41,8 @@ fn undone(now: &Doc, change: &Change) -> anyhow::Result<Doc> {
         bail!("it brought the configuration from schema {old} to {new}, and there is no way back");
     }
     let read = |xml: &Option<String>| {
-        let xml = xml.as_deref().context("it was too large to be kept")?;
+        let xml = xml.as_deref();
+        let xml = xml.context("it was too large, or came too fast, for the way back to be kept")?;
         Doc::parse(xml).context("its entry in the history cannot be read")
     };
     let (forward, reverse) = (read(&change.patch)?, read(&change.reverse)?);
