@@ -16,7 +16,7 @@ mod version;
 
 pub use apply::{Applied, Context, apply, query, section_path};
 pub use error::{ErrorKind, StoreError};
-pub use machine::{Effect, Input, Setup, Store};
+pub use machine::{Asked, Effect, Input, Setup, Store};
 pub use message::{Message, State, Write, WriteId};
 pub use operation::{Operation, Output, Target, Who};
 pub use version::Version;

@@ -127,8 +127,8 @@ pub enum Effect {
         config_changed: bool,
         /// The node where the change comes from.
         origin: NodeId,
-        /// The program that asked for it.
-        client: String,
+        /// Who asked for what; nothing where the CIB was taken over from `origin`.
+        asked: Option<Asked>,
     },
     /// This state lost against another one, which has not seen its configuration.
     SetAside {
@@ -142,6 +142,17 @@ pub enum Effect {
         /// Its version.
         version: Version,
     },
+}
+
+/// Who asked for a change, for what, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who.
+    pub who: Who,
+    /// Name of the operation, as [`Operation::name`] has it.
+    pub operation: &'static str,
+    /// Wall clock of the origin, in seconds since 1970.
+    pub at_s: i64,
 }
 
 /// A request that was broadcast, or waits to be.
@@ -417,7 +428,7 @@ impl Store {
                 patch: Arc::new(patch),
                 config_changed,
                 origin: winner,
-                client: String::new(),
+                asked: None,
             });
         }
         self.remember_lineage();
@@ -597,7 +608,11 @@ impl Store {
                 patch: Arc::new(patch),
                 config_changed,
                 origin: write.id.origin,
-                client: write.who.client.clone(),
+                asked: Some(Asked {
+                    who: write.who.clone(),
+                    operation: write.op.name(),
+                    at_s: write.now_seconds,
+                }),
             });
         }
         match request {

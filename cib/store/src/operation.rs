@@ -173,6 +173,8 @@ pub struct Who {
     pub groups: Vec<String>,
     /// Name of the program.
     pub client: String,
+    /// What the program was told to do, as `resource create`; empty if it is not known.
+    pub command: String,
     /// The cluster itself: no access control, and no need for quorum.
     pub internal: bool,
 }

@@ -140,7 +140,7 @@ pub fn write_file(path: &std::path::Path, text: &str) -> std::io::Result<()> {
 pub fn user() -> Who {
     let user = std::env::var("CIB_user").unwrap_or_default();
     let groups = if user.is_empty() { Vec::new() } else { groups_of(&user) };
-    Who { user, groups, client: String::new(), internal: false }
+    Who { user, groups, ..Who::default() }
 }
 
 /// The groups that the user belongs to, by `/etc/group` and `/etc/passwd`.

@@ -225,8 +225,7 @@ impl Report<'_> {
             let wanted = changed.is_ok_and(|at| self.from <= at && at <= self.to);
             let text = match path.extension().and_then(|e| e.to_str()) {
                 _ if !wanted => None,
-                Some("bz2") => output(Command::new("bzip2").arg("-dc").arg(&path)),
-                Some("xml") => fs::read_to_string(&path).ok(),
+                Some("bz2" | "xml") => crate::input::read_file(&path).ok(),
                 _ => None,
             };
             // What cannot be read cannot be cleaned of secrets, so it stays here.

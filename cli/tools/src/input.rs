@@ -1,7 +1,9 @@
 //! XML that is given to a tool.
 
 use std::io::Read;
+use std::path::Path;
 
+use bzip2::read::BzDecoder;
 use cib_xml::Doc;
 
 use crate::args::Given;
@@ -10,7 +12,25 @@ use crate::exit;
 /// An error message and an exit status.
 pub type Failure = (i32, String);
 
-/// The text of a file, `-` for the standard input.
+/// The most that a packed file may hold: a small one can be made that unpacks to anything.
+const UNPACKED_MAX: u64 = 1 << 30;
+
+/// The text of a file, unpacked if it is packed by bzip2 (as inputs of plans are).
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_file(path: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    let not_text = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
+    if !bytes.starts_with(b"BZh") {
+        return String::from_utf8(bytes).map_err(not_text);
+    }
+    let mut text = String::new();
+    BzDecoder::new(&bytes[..]).take(UNPACKED_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The text of a file, as [`read_file`] has it; `-` for the standard input.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -19,7 +39,7 @@ pub fn read_text(path: &str) -> Result<String, Failure> {
     let read = if path == "-" {
         std::io::stdin().read_to_string(&mut text).map(|_| ())
     } else {
-        std::fs::read_to_string(path).map(|t| text = t)
+        read_file(Path::new(path)).map(|t| text = t)
     };
     match read {
         Ok(()) => Ok(text),

@@ -13,6 +13,7 @@ use cib_xml::{Doc, Node, NodeId, Style};
 use crm_scheduler::{PlanFlags, schedule_model};
 use serde::Serialize;
 
+use crate::changes::words;
 use crate::cib::read_cib;
 use crate::session::Session;
 use crate::{advice, print_json};
@@ -33,6 +34,13 @@ const OWN_OPTIONS: [&str; 4] =
 pub(crate) struct Args {
     /// A CIB, or its <configuration>, with the sections that are meant; `-` for standard input
     file: PathBuf,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// Whether somebody is asked before the configuration changes.
+#[derive(clap::Args)]
+pub(crate) struct Asking {
     /// Do not ask
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
@@ -54,23 +62,34 @@ pub(crate) fn run(session: &mut Session, args: &Args) -> anyhow::Result<i32> {
     let before = session.cib()?;
     let after = target(&before, &file)
         .with_context(|| format!("{} cannot be applied", args.file.display()))?;
-    let Some(mut patchset) = patch::make(&before, &after, Positions::Ignore) else {
+    make_so(session, &before, &after, &args.asking)
+}
+
+/// Has the cluster make of the CIB `before` that which is `after`, once somebody who has seen what
+/// that means has agreed. Returns the exit status, see [`Args`].
+pub(crate) fn make_so(
+    session: &mut Session,
+    before: &Doc,
+    after: &Doc,
+    asking: &Asking,
+) -> anyhow::Result<i32> {
+    let Some(mut patchset) = patch::make(before, after, Positions::Ignore) else {
         tell(session.json, Shown::nothing());
         return Ok(0);
     };
-    let wrong: Vec<String> = cib_schema_problems(&after);
+    let wrong: Vec<String> = cib_schema_problems(after);
     ensure!(wrong.is_empty(), "nothing is changed: {}", wrong.join("; "));
     let mut shown = Shown {
-        changes: patchset.root().children_named("change").filter_map(words).collect(),
-        effects: effects(&after),
-        warnings: advice::new(&before, &after),
+        changes: words(&patchset),
+        effects: effects(after),
+        warnings: advice::new(before, after),
         outcome: "outstanding",
     };
-    if args.dry_run {
+    if asking.dry_run {
         tell(session.json, shown);
         return Ok(OUTSTANDING);
     }
-    if !args.yes {
+    if !asking.yes {
         if session.json || !std::io::stdin().is_terminal() {
             bail!("nobody can be asked here: say --yes to apply, or --dry-run to look");
         }
@@ -88,7 +107,7 @@ pub(crate) fn run(session: &mut Session, args: &Args) -> anyhow::Result<i32> {
         .change_quietly(Operation::Patch { xml: patchset.root().to_xml(Style::Compact) })
         .context("the configuration was changed meanwhile; nothing is applied, run this again")?;
     shown.outcome = "applied";
-    if args.yes {
+    if asking.yes {
         tell(session.json, shown);
     } else {
         println!("Applied.");
@@ -136,7 +155,7 @@ fn tell(json: bool, shown: Shown) {
     }
     shown.print();
     match shown.outcome {
-        "nothing to do" => println!("The configuration is as the file says: nothing to do."),
+        "nothing to do" => println!("The configuration is so already: nothing to do."),
         "applied" => println!("Applied."),
         _ => println!("Nothing is changed yet."),
     }
@@ -197,46 +216,6 @@ fn keep_own_options(doc: &mut Doc, live: &Doc, new: NodeId) {
     }
 }
 
-/// One change of a patchset in words; none for what says nothing.
-fn words(change: Node<'_>) -> Option<String> {
-    let path = change.attr("path").unwrap_or_default();
-    let short = path.strip_prefix("/cib/configuration/").unwrap_or(path);
-    Some(match change.attr("operation")? {
-        "create" => {
-            let element = change.children().next()?;
-            format!("+ {} in {short}", describe(element))
-        }
-        "delete" => format!("- {short}"),
-        "move" => format!("~ {short}: another place"),
-        "modify" => {
-            let list = change.child("change-list")?;
-            let result = change.child("change-result").and_then(|r| r.children().next());
-            let attrs: Vec<String> = list
-                .children_named("change-attr")
-                .filter_map(|a| {
-                    let name = a.attr("name")?;
-                    Some(match a.attr("value") {
-                        Some(value) => format!("{name}={value}"),
-                        None => format!("no {name}"),
-                    })
-                })
-                .collect();
-            let about = result.and_then(|r| r.attr("name")).map(|n| format!(" ({n})"));
-            format!("~ {short}{}: {}", about.unwrap_or_default(), attrs.join(", "))
-        }
-        _ => return None,
-    })
-}
-
-fn describe(element: Node<'_>) -> String {
-    let attr = |name: &str| element.attr(name);
-    match (attr("name"), attr("value"), attr("id")) {
-        (Some(name), Some(value), _) => format!("{name}={value}"),
-        (_, _, Some(id)) => format!("{} {id}", element.name()),
-        _ => element.name().to_owned(),
-    }
-}
-
 /// What the cluster does once the CIB is `after`.
 fn effects(after: &Doc) -> Vec<String> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -261,7 +240,7 @@ mod tests {
         let live = Doc::parse(LIVE).unwrap();
         let after = target(&live, &Doc::parse(file).unwrap()).unwrap();
         let patch = patch::make(&live, &after, Positions::Ignore);
-        patch.iter().flat_map(|p| p.root().children_named("change").filter_map(words)).collect()
+        patch.as_ref().map_or_else(Vec::new, words)
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn edit(session: &mut Session) -> anyhow::Result<()> {
 fn read(file: &Path) -> anyhow::Result<String> {
     if file.as_os_str() != "-" {
         let what = || format!("cannot read {}", file.display());
-        return std::fs::read_to_string(file).with_context(what);
+        return cli_tools::input::read_file(file).with_context(what);
     }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;

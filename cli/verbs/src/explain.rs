@@ -34,7 +34,7 @@ impl Args {
 /// Explains from a file.
 pub(crate) fn run_on_file(args: &Args, json: bool) -> anyhow::Result<()> {
     let path = args.file.as_deref().context("a file is given")?;
-    let text = std::fs::read_to_string(path)
+    let text = cli_tools::input::read_file(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
     let doc = Doc::parse(&text).with_context(|| format!("{} is no CIB", path.display()))?;
     tell(args, &doc, json)

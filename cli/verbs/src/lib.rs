@@ -5,11 +5,13 @@
 
 mod advice;
 mod apply;
+mod changes;
 mod cib;
 mod cluster;
 mod constraint;
 mod demo;
 mod explain;
+mod history;
 mod node;
 mod property;
 mod resource;
@@ -82,6 +84,8 @@ enum Noun {
     Explain(explain::Args),
     /// Make the configuration what a file says, after showing what that means
     Apply(apply::Args),
+    /// Who changed what, what the cluster did because of it, and the way back
+    History(history::Args),
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(cluster::Verb),
@@ -143,6 +147,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
             Ok(result) => result.map(|()| 0),
             Err(verb) => connected(Noun::Cib(verb), cli.json).map(|()| 0),
         },
+        Noun::History(args) => history::run(args, cli.json),
         Noun::Apply(args) => Session::connect(cli.json).and_then(|mut s| apply::run(&mut s, &args)),
         noun => connected(noun, cli.json).map(|()| 0),
     };
@@ -175,6 +180,7 @@ fn carry_out(noun: Noun, session: &mut Session) -> anyhow::Result<()> {
         Noun::Node(verb) => node::run(session, verb),
         Noun::Property(verb) => property::run(session, verb),
         Noun::Cib(verb) => cib::run(session, verb),
+        Noun::History(args) => history::run(args, session.json).map(|_| ()),
         Noun::Daemon(_)
         | Noun::Keygen { .. }
         | Noun::Demo(_)

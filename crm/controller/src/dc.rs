@@ -6,6 +6,7 @@ use std::time::Duration;
 use crm_attributes::{Change, Update};
 use crm_executor::{Operation, Status};
 use crm_graph::{Action, ActionKind, Transition};
+use crm_history::{Note, TransitionId};
 use membership_base::{Instant, NodeId, Rng};
 
 use crate::flights::{Flight, Flights};
@@ -32,6 +33,8 @@ pub(crate) struct Dc {
     wanted: Option<String>,
     /// A plan is being computed.
     planning: bool,
+    /// Why.
+    reason: String,
     /// What was asked for while it was computed makes it old.
     outdated: bool,
     execution: Option<Execution>,
@@ -80,6 +83,7 @@ impl Dc {
             uuid,
             wanted: None,
             planning: false,
+            reason: String::new(),
             outdated: false,
             execution: None,
             flights: Flights::default(),
@@ -659,22 +663,24 @@ impl Controller {
         if !execution.is_over() {
             return;
         }
-        let id = execution.transition.id;
-        let text = match &execution.aborted {
-            Some(reason) => format!("transition {id} ends early: {reason}"),
-            None if execution.left() > 0 => format!(
-                "transition {id} is over; {} actions could not go because of what failed",
-                execution.left()
-            ),
-            None => format!("transition {id} is complete"),
-        };
         dc.recheck_at = if recheck.is_zero() { NEVER } else { now + recheck };
         if let Some(at) = execution.transition.recheck_by {
             let wait = u64::try_from(at).unwrap_or(0).saturating_sub(wall_s);
             dc.recheck_at = dc.recheck_at.min(now + Duration::from_secs(wait + 1));
         }
-        dc.execution = None;
-        self.effects.push_back(Effect::Log(Level::Info, text));
+        let Some(execution) = dc.execution.take() else { return };
+        let number = execution.transition.id;
+        let ended = Note::Ended {
+            id: TransitionId { number, dc: dc.uuid.clone() },
+            outcome: execution.outcome(),
+            why: execution.aborted.clone(),
+            left: execution.left(),
+        };
+        self.log(Level::Notice, execution.summary());
+        if let Some(reason) = &execution.aborted {
+            self.log(Level::Info, format!("transition {number} ends early: {reason}"));
+        }
+        self.effects.push_back(Effect::Note(ended));
     }
 
     fn ask_for_plan(&mut self) {
@@ -688,16 +694,27 @@ impl Controller {
         self.plans += 1;
         dc.planning = true;
         dc.outdated = false;
+        dc.reason.clone_from(&reason);
         let plan = self.plans;
         self.effects.push_back(Effect::Log(Level::Info, format!("plan {plan}: {reason}")));
         self.effects.push_back(Effect::Schedule { plan });
     }
 
-    pub(crate) fn planned(&mut self, _now: Instant, plan: u32, result: Result<Transition, String>) {
+    pub(crate) fn planned(
+        &mut self,
+        plan: u32,
+        result: Result<Transition, String>,
+        input: Option<String>,
+    ) {
         let Some(dc) = self.dc.as_mut().filter(|dc| dc.planning && self.plans == plan) else {
             return;
         };
         dc.planning = false;
+        if let Some(path) = &input {
+            // Other programs look for this line in the log.
+            let text = format!("pengine: Calculated transition {plan}, saving inputs in {path}");
+            self.effects.push_back(Effect::Log(Level::Notice, text));
+        }
         if dc.outdated || !dc.joined {
             dc.wanted.get_or_insert_with(|| "the cluster changed during planning".to_owned());
             return;
@@ -706,7 +723,13 @@ impl Controller {
             Ok(transition) => {
                 dc.failed_start_offset.clone_from(&transition.failed_start_offset);
                 dc.failed_stop_offset.clone_from(&transition.failed_stop_offset);
-                let mut execution = Execution::new(transition);
+                let mut execution = Execution::new(transition, input);
+                self.effects.push_back(Effect::Note(Note::Begun {
+                    id: TransitionId { number: plan, dc: dc.uuid.clone() },
+                    reason: dc.reason.clone(),
+                    planned: execution.planned(),
+                    input: execution.input.clone(),
+                }));
                 for id in dc.flights.adopt(&execution.transition) {
                     execution.adopt(id);
                 }

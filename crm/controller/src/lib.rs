@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use crm_attributes::Update;
 use crm_executor::{Agent, Operation, Outcome, Report};
 use crm_graph::Transition;
+use crm_history::Note;
 use membership_base::{Instant, NodeId, View};
 use serde::{Deserialize, Serialize};
 
@@ -245,6 +246,8 @@ pub enum Input {
         plan: u32,
         /// The plan, or why there is none.
         result: Result<Transition, String>,
+        /// The file that its input is kept in, if it is.
+        input: Option<String>,
     },
     /// The local executor has a result.
     Report(Report),
@@ -338,6 +341,8 @@ pub enum Effect {
     Leave,
     /// End at once: the others believe that this node is down.
     Fatal(String),
+    /// Tell all members, for the record of what happened.
+    Note(Note),
     /// A line for the log.
     Log(Level, String),
 }

@@ -86,7 +86,7 @@ impl Controller {
             }
             Input::CibChanged(change) => self.cib_changed(change),
             Input::Options(options) => self.options = options,
-            Input::Planned { plan, result } => self.planned(now, plan, result),
+            Input::Planned { plan, result, input } => self.planned(plan, result, input),
             Input::Report(report) => self.report(report),
             Input::Cancelled { operation, tag } => {
                 if let Some(operation) = operation {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crm_graph::{Action, ActionKind, Transition};
+use crm_history::Outcome;
 
 /// One transition while it is carried out.
 pub(crate) struct Execution {
@@ -15,10 +16,12 @@ pub(crate) struct Execution {
     flights: BTreeSet<u32>,
     /// Why a new plan is wanted; nothing is started any more once this is set.
     pub(crate) aborted: Option<String>,
+    /// The file with the input of its plan.
+    pub(crate) input: Option<String>,
 }
 
 impl Execution {
-    pub(crate) fn new(transition: Transition) -> Execution {
+    pub(crate) fn new(transition: Transition, input: Option<String>) -> Execution {
         let waiting = (0..transition.synapses.len()).collect();
         Execution {
             transition,
@@ -26,7 +29,36 @@ impl Execution {
             completed: BTreeSet::new(),
             flights: BTreeSet::new(),
             aborted: None,
+            input,
         }
+    }
+
+    /// How many actions it has that somebody carries out.
+    pub(crate) fn planned(&self) -> u32 {
+        let actions = self.transition.synapses.iter().map(|s| &s.action);
+        count(actions.filter(|action| action.kind != ActionKind::Pseudo).count())
+    }
+
+    /// How it ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match (&self.aborted, self.waiting.is_empty() && self.flights.is_empty()) {
+            (_, true) => Outcome::Complete,
+            (Some(_), false) => Outcome::Stopped,
+            (None, false) => Outcome::Terminated,
+        }
+    }
+
+    /// How it ended, in the form in which other programs look for it in the log.
+    pub(crate) fn summary(&self) -> String {
+        let (done, pending, left) = (self.completed.len(), self.flights.len(), self.waiting.len());
+        let (skipped, incomplete) = if self.aborted.is_some() { (left, 0) } else { (0, left) };
+        format!(
+            "crmd: Transition {} (Complete={done}, Pending={pending}, Fired=0, Skipped={skipped}, \
+             Incomplete={incomplete}, Source={}): {}",
+            self.transition.id,
+            self.input.as_deref().unwrap_or("none"),
+            self.outcome()
+        )
     }
 
     /// The action with this number.
@@ -119,9 +151,13 @@ impl Execution {
     }
 
     /// How many actions never went.
-    pub(crate) fn left(&self) -> usize {
-        self.waiting.len()
+    pub(crate) fn left(&self) -> u32 {
+        count(self.waiting.len())
     }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -151,7 +187,7 @@ mod tests {
     }
 
     fn execution(batch_limit: i32, synapses: Vec<Synapse>) -> Execution {
-        Execution::new(Transition { batch_limit, synapses, ..Transition::default() })
+        Execution::new(Transition { batch_limit, synapses, ..Transition::default() }, None)
     }
 
     fn take(execution: &mut Execution) -> Vec<u32> {

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use cib_store::Who;
+use cib_xml::Doc;
 use crm_api::{Event, EventKind, Request, Response, exit};
 use crm_controller::Level;
+use crm_history::Fact;
 use crm_node::{Effect, Input, Node};
 use membership_base::Instant;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::agents::Agents;
+use crate::archive::Archive;
 use crate::files::CibFiles;
 use crate::ring::{Ring, RingEvent};
 use crate::{Options, fence, ipc};
@@ -59,6 +62,7 @@ struct Daemon {
     node: Node,
     ring: Ring,
     files: Arc<CibFiles>,
+    archive: Archive,
     agents: Agents,
     clock: Clock,
     sender: mpsc::UnboundedSender<Incoming>,
@@ -97,6 +101,8 @@ impl Daemon {
         let loaded = files.load().context("cannot read the CIB")?;
         loaded.warnings.iter().for_each(|text| error!("{text}"));
         let prepared = Ring::prepare(&options)?;
+        let archive = Archive::start(&options.state_dir, &loaded.doc)
+            .context("cannot start the thread that keeps the history")?;
         let wall = wall();
         let node = Node::new(crm_node::Setup {
             local: prepared.local,
@@ -119,6 +125,7 @@ impl Daemon {
             node,
             ring,
             files: Arc::new(files),
+            archive,
             agents: Agents::new(sender.clone()),
             clock,
             sender,
@@ -160,6 +167,9 @@ impl Daemon {
                 self.carry_out();
             }
             if let Some(status) = self.exit {
+                if status == 0 {
+                    self.archive.finish();
+                }
                 return Ok(status);
             }
         }
@@ -232,6 +242,8 @@ impl Daemon {
             match effect {
                 Effect::Send(bytes) => self.ring.send(bytes),
                 Effect::Persist { snapshot, version } => {
+                    let at_ms = u64::try_from(wall().as_millis()).unwrap_or(u64::MAX);
+                    self.archive.fact(at_ms, Fact::Configuration(Arc::clone(&snapshot)));
                     let files = Arc::clone(&self.files);
                     self.in_background(move || match files.save(&snapshot) {
                         Ok(()) => Incoming::Node(Input::Persisted { version }),
@@ -254,12 +266,8 @@ impl Daemon {
                 Effect::RunFenceAgent { run, agent, options, timeout_ms } => {
                     self.run_fence_agent(run, agent, options, timeout_ms);
                 }
-                Effect::Schedule { plan, cib, now_s } => {
-                    self.in_background(move || {
-                        let result = crate::plan::compute(&cib, now_s, plan);
-                        Incoming::Node(Input::Planned { plan, result })
-                    });
-                }
+                Effect::Schedule { plan, cib, now_s } => self.schedule(plan, cib, now_s),
+                Effect::History { at_ms, fact } => self.archive.fact(at_ms, fact),
                 Effect::Reply { id, response } => {
                     if let Some(client) = self.clients.remove(&id) {
                         let _ = client.try_send(response);
@@ -282,6 +290,25 @@ impl Daemon {
         let sender = self.sender.clone();
         tokio::task::spawn_blocking(move || {
             let _ = sender.send(work());
+        });
+    }
+
+    /// Computes a plan. Its input is written once the plan is out.
+    fn schedule(&self, plan: u32, cib: Arc<Doc>, now_s: u64) {
+        let (sender, archive) = (self.sender.clone(), self.archive.clone());
+        tokio::task::spawn_blocking(move || {
+            let computed = crate::plan::compute(&cib, now_s, plan);
+            let (path, new) = match &computed {
+                Ok(computed) => archive.file(&cib, computed).unzip(),
+                Err(_) => (None, None),
+            };
+            let input = path.map(|path| path.to_string_lossy().into_owned());
+            let result = computed.map(|computed| computed.transition);
+            // The loop is gone only when the process ends.
+            let _ = sender.send(Incoming::Node(Input::Planned { plan, result, input }));
+            if let Some(new) = new.flatten() {
+                archive.keep(new, cib, now_s);
+            }
         });
     }
 

@@ -76,7 +76,8 @@ async fn serve(mut stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Res
     let credentials = stream.peer_cred()?;
     let user = user_name(&credentials);
     let groups = group_names(&user, &credentials);
-    let who = Who { user, groups, client: client_name(&credentials), internal: false };
+    let (client, command) = program(&credentials);
+    let who = Who { user, groups, client, command, internal: false };
     let trusted = matches!(who.user.as_str(), "root" | "hacluster");
     let limit = if trusted { crm_ipc::FRAME_MAX } else { STRANGER_FRAME_MAX };
     loop {
@@ -140,13 +141,36 @@ fn group_names(user: &str, credentials: &UCred) -> Vec<String> {
         .collect()
 }
 
-/// The program's name, for the log and the history of changes; it proves nothing.
-fn client_name(credentials: &UCred) -> String {
-    let name = credentials.pid().and_then(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let first = line.split(|b| *b == 0).next()?;
-        let path = String::from_utf8_lossy(first).into_owned();
-        path.rsplit('/').next().map(str::to_owned)
-    });
-    name.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+/// The program's name and what it was told to do, for the log and the history of changes; they
+/// prove nothing.
+fn program(credentials: &UCred) -> (String, String) {
+    let line = credentials.pid().and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
+    let line = line.unwrap_or_default();
+    let mut words = line.split(|b| *b == 0).map(String::from_utf8_lossy);
+    let path = words.next().unwrap_or_default();
+    let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("unknown");
+    (name.to_owned(), verb(words))
+}
+
+/// The words that a command line starts with, two at most: noun and verb. Whatever looks like a
+/// name or a value is left out, as it may be a secret.
+fn verb<'a>(words: impl Iterator<Item = std::borrow::Cow<'a, str>>) -> String {
+    let plain = |word: &std::borrow::Cow<'a, str>| {
+        let letters = |c: char| c.is_ascii_lowercase() || c == '-';
+        (1..=16).contains(&word.len()) && !word.starts_with('-') && word.chars().all(letters)
+    };
+    words.take(2).take_while(plain).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verb;
+
+    #[test]
+    fn a_command_is_told_without_what_it_is_given() {
+        let verb = |line: &str| verb(line.split(' ').map(Into::into));
+        assert_eq!(verb("resource create vip ocf:systole:vip passwd=x"), "resource create");
+        assert_eq!(verb("apply /tmp/cib.xml --yes"), "apply");
+        assert_eq!(verb("--create -o resources"), "");
+    }
 }

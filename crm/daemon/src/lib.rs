@@ -4,12 +4,15 @@
 //! policy here.
 
 mod agents;
+mod archive;
 mod daemon;
 mod fence;
 mod files;
+mod inputs;
 mod ipc;
 mod plan;
 mod process;
+mod record;
 mod ring;
 mod systemd;
 
@@ -23,7 +26,8 @@ pub use files::{CibFiles, Loaded};
 pub struct Options {
     /// `corosync.conf`.
     pub config: PathBuf,
-    /// The folder with the CIB (`cib/`) and the ring's number.
+    /// The folder with the CIB (`cib/`), the inputs of plans (`pengine/`), the record of what
+    /// happened (`systole/`), and the ring's number.
     pub state_dir: PathBuf,
     /// The folder with the socket.
     pub run_dir: PathBuf,

@@ -15,7 +15,7 @@ pub(crate) const ATTRIBUTES: &str = "attributes";
 
 /// Access rights of the cluster itself.
 pub(crate) fn internal(client: &str) -> Who {
-    Who { user: "root".to_owned(), client: client.to_owned(), groups: Vec::new(), internal: true }
+    Who { user: "root".to_owned(), client: client.to_owned(), internal: true, ..Who::default() }
 }
 
 fn section(name: &str, xml: String) -> Operation {

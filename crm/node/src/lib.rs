@@ -10,6 +10,7 @@
 
 mod cib;
 mod client;
+mod history;
 mod node;
 mod sight;
 
@@ -22,6 +23,7 @@ use crm_api::{EventKind, Request, Response};
 use crm_controller::Level;
 use crm_executor::{Agent, Operation, Outcome};
 use crm_graph::Transition;
+use crm_history::{Fact, Note};
 use membership_base::{Delivered, NodeId, View};
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +54,11 @@ enum Message {
     Attributes(crm_attributes::Message),
     Fencer(crm_fencer::Message),
     Controller(crm_controller::Message),
+    History(Note),
 }
 
 /// Incremented with every change that an older member would misread.
-const PROTOCOL: u8 = 2;
+const PROTOCOL: u8 = 3;
 
 /// What a node is told.
 pub enum Input {
@@ -99,6 +102,8 @@ pub enum Input {
         plan: u32,
         /// The plan, or why there is none.
         result: Result<Transition, String>,
+        /// The file that its input is kept in, if it is.
+        input: Option<String>,
     },
     /// A CIB is on disk.
     Persisted {
@@ -163,6 +168,13 @@ pub enum Effect {
         cib: Arc<Doc>,
         /// At this time, seconds since the epoch.
         now_s: u64,
+    },
+    /// For the record of what happened; nothing waits for it.
+    History {
+        /// Wall-clock milliseconds since the epoch.
+        at_ms: u64,
+        /// What.
+        fact: Fact,
     },
     /// Answer a tool.
     Reply {

@@ -9,9 +9,10 @@ use crm_attributes::Attributes;
 use crm_controller::{CibWrite, Controller, Fenced, Level};
 use crm_executor::Executor;
 use crm_fencer::{Fencer, State};
+use crm_history::Fact;
 use membership_base::{Delivered, Instant, View};
 
-use crate::{Effect, Input, Message, PROTOCOL, Setup, cib};
+use crate::{Effect, Input, Message, PROTOCOL, Setup, cib, history};
 
 /// What a pending CIB request or fencing ticket belongs to.
 enum Asker {
@@ -106,8 +107,9 @@ impl Node {
             Input::FenceAgentFinished { run, result } => {
                 self.fencer.handle(now, crm_fencer::Input::Finished { run, result });
             }
-            Input::Planned { plan, result } => {
-                self.controller.handle(now, crm_controller::Input::Planned { plan, result });
+            Input::Planned { plan, result, input } => {
+                let planned = crm_controller::Input::Planned { plan, result, input };
+                self.controller.handle(now, planned);
             }
             Input::Persisted { version } => {
                 self.store.handle(now, cib_store::Input::Persisted { version });
@@ -157,15 +159,27 @@ impl Node {
         &self.setup.nodes[&self.setup.local]
     }
 
+    /// The wall clock, in milliseconds since the epoch.
+    fn wall_ms(&self, now: Instant) -> u64 {
+        self.setup.wall_ms + now.as_millis()
+    }
+
+    fn record(&mut self, now: Instant, fact: Fact) {
+        let at_ms = self.wall_ms(now);
+        self.effects.push_back(Effect::History { at_ms, fact });
+    }
+
     fn names(&self, view: &View) -> Vec<String> {
         view.members.iter().filter_map(|id| self.setup.nodes.get(id).cloned()).collect()
     }
 
     pub(crate) fn send(&mut self, message: Message) {
+        // Nothing is to wait for what is only told for the record.
+        let counts = !matches!(message, Message::History(_));
         match postcard::to_extend(&message, vec![PROTOCOL]) {
             Ok(bytes) => {
-                self.said += 1;
-                self.unheard += 1;
+                self.said += u64::from(counts);
+                self.unheard += u64::from(counts);
                 self.effects.push_back(Effect::Send(bytes));
             }
             Err(error) => {
@@ -210,15 +224,15 @@ impl Node {
 
     fn delivered(&mut self, now: Instant, delivered: Delivered) {
         let Delivered { sender, bytes } = delivered;
-        if sender == self.setup.local {
-            self.unheard = self.unheard.saturating_sub(1);
-            self.heard += 1;
-        }
         let message = match bytes.split_first() {
             Some((&PROTOCOL, rest)) => postcard::from_bytes(rest).map_err(|e| e.to_string()),
             Some((version, _)) => Err(format!("protocol {version}, this node speaks {PROTOCOL}")),
             None => Err("it is empty".to_owned()),
         };
+        if sender == self.setup.local && !matches!(message, Ok(Message::History(_))) {
+            self.unheard = self.unheard.saturating_sub(1);
+            self.heard += 1;
+        }
         let name = self.setup.nodes.get(&sender).cloned().unwrap_or_default();
         match message {
             Ok(Message::Cib(message)) => {
@@ -245,9 +259,12 @@ impl Node {
                         code: report.outcome.code,
                         reason: report.outcome.reason.clone(),
                     }));
+                    let action = history::result(self.wall_ms(now), report);
+                    self.record(now, Fact::Result { key: report.operation.tag.clone(), action });
                 }
                 self.controller.handle(now, crm_controller::Input::Delivered { sender, message });
             }
+            Ok(Message::History(note)) => self.record(now, Fact::Note { dc: name, note }),
             Err(error) => {
                 let text = format!("a message of node {name} cannot be read: {error}");
                 self.effects.push_back(Effect::Log(Level::Error, text));
@@ -270,7 +287,7 @@ impl Node {
         self.requests += 1;
         let id = self.requests;
         self.cib_requests.insert(id, asker);
-        let now_seconds = i64::try_from((self.setup.wall_ms + now.as_millis()) / 1000).unwrap_or(0);
+        let now_seconds = i64::try_from(self.wall_ms(now) / 1000).unwrap_or(0);
         self.store.handle(now, cib_store::Input::Request { id, who, op, force, now_seconds });
     }
 
@@ -303,7 +320,7 @@ impl Node {
             && let Some(plan) = self.plan_wanted.take()
         {
             let cib = Arc::new(self.store.doc().clone());
-            let now_s = (self.setup.wall_ms + now.as_millis()) / 1000;
+            let now_s = self.wall_ms(now) / 1000;
             self.effects.push_back(Effect::Schedule { plan, cib, now_s });
         }
     }
@@ -334,11 +351,16 @@ impl Node {
                 }
                 Some(Asker::Controller(_)) | None => {}
             },
-            cib_store::Effect::Changed { patch, config_changed, client, .. } => {
+            cib_store::Effect::Changed { old, new, patch, config_changed, origin, asked } => {
                 if config_changed || !self.config_seen {
                     self.configure(now);
                 }
-                let change = cib::classify(patch.root(), config_changed, &client);
+                let client = asked.as_ref().map_or("", |asked| &asked.who.client);
+                let change = cib::classify(patch.root(), config_changed, client);
+                if config_changed {
+                    let node = self.setup.nodes.get(&origin).cloned().unwrap_or_default();
+                    self.record(now, history::changed((old, new), patch, node, asked));
+                }
                 self.controller.handle(now, crm_controller::Input::CibChanged(change));
                 self.effects.push_back(Effect::Event(EventKind::CibChanged));
             }
@@ -401,6 +423,8 @@ impl Node {
                         Some(Asker::Machine { .. }) | None => {}
                     }
                 }
+                let fence = history::fence(self.wall_ms(now), &record, error.as_deref());
+                self.record(now, Fact::Fenced(fence));
                 self.effects.push_back(Effect::Event(EventKind::FencingEnded {
                     target: record.target.clone(),
                     action: record.action.clone(),
@@ -468,6 +492,7 @@ impl Node {
                 self.fencer.handle(now, input);
             }
             E::Dc(dc) => self.attributes.handle(now, crm_attributes::Input::Writer(dc)),
+            E::Note(note) => self.send(Message::History(note)),
             E::Leave => self.effects.push_back(Effect::Leave),
             E::Fatal(reason) => self.effects.push_back(Effect::Fatal(reason)),
             E::Log(level, text) => self.effects.push_back(Effect::Log(level, text)),

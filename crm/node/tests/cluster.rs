@@ -124,7 +124,7 @@ impl Cluster {
                 }
                 Effect::Schedule { plan, cib, .. } => {
                     let result = Ok((self.planner)(&cib, plan));
-                    self.input(id, Input::Planned { plan, result });
+                    self.input(id, Input::Planned { plan, result, input: None });
                 }
                 Effect::Reply { response, .. } => self.replies.push((id, response)),
                 Effect::Event(EventKind::Membership { .. }) => {}
@@ -170,12 +170,8 @@ impl Cluster {
             target: cib_store::Target::Section("resources".into()),
             xml: format!("<resources>{resources}</resources>"),
         };
-        let who = cib_store::Who {
-            user: "root".into(),
-            client: "test".into(),
-            groups: vec![],
-            internal: false,
-        };
+        let who =
+            cib_store::Who { user: "root".into(), client: "test".into(), ..Default::default() };
         let request = Request::Cib { operation, force: false };
         self.input(NodeId(n), Input::Client { id: 1, who, request });
     }
@@ -324,8 +320,7 @@ fn a_node_that_rejoins_brings_its_history_and_the_dc_stays() {
 #[test]
 fn an_attribute_reaches_every_cib() {
     let mut cluster = started();
-    let who =
-        cib_store::Who { user: "root".into(), client: "t".into(), groups: vec![], internal: false };
+    let who = cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
     let request = Request::UpdateAttributes(vec![crm_attributes::Update::set("", "ping", "100")]);
     cluster.input(NodeId(3), Input::Client { id: 7, who, request });
     cluster.run(300);
@@ -339,8 +334,7 @@ fn an_attribute_reaches_every_cib() {
 #[test]
 fn no_name_is_the_local_node_in_a_query_as_in_an_update() {
     let mut cluster = started();
-    let who =
-        cib_store::Who { user: "root".into(), client: "t".into(), groups: vec![], internal: false };
+    let who = cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
     let request = Request::UpdateAttributes(vec![crm_attributes::Update::set("", "ping", "100")]);
     cluster.input(NodeId(3), Input::Client { id: 7, who: who.clone(), request });
     cluster.run(300);

@@ -260,3 +260,49 @@ fn pcs_cluster(peers: &Peers) {
         "pcs config",
     ]);
 }
+
+/// The log of a node as its journal would have it: the daemon writes to standard error.
+fn keep_log(cluster: &Cluster, node: &str) {
+    let file = cluster.folder(node).unwrap().join("console.log");
+    let console = std::fs::read_to_string(file).unwrap();
+    let timed = console.lines().filter(|line| line.starts_with("20"));
+    let lines = timed.map(|line| {
+        let second = line.get(..19).unwrap();
+        format!("{second}+0000 {node} systole[1]: {line}\n")
+    });
+    let path = "/var/log/crmsh/cluster.log";
+    let text: String = lines.collect();
+    cluster.sh(node, &format!("cat > {path} <<'END'\n{text}END")).unwrap();
+}
+
+#[test]
+fn crm_reads_the_history() {
+    if !asked_for() {
+        return;
+    }
+    let peers = Peers::start("crmhist");
+    peers.all(&["crm configure primitive p1 ocf:systole:dummy", "crm resource locate p1"]);
+    peers.cluster.settle();
+    peers.all(&["crm resource stop p1"]);
+    peers.wait_stopped("p1");
+    let status = peers.cluster.json("node1", "cluster status").unwrap();
+    let dc = status["dc"].as_str().unwrap().to_owned();
+    keep_log(&peers.cluster, &dc);
+    let run = |line: &str| {
+        println!("{dc}$ {line}");
+        let output = peers.cluster.exec(&dc, &["sh", "-c", line], LONG).unwrap();
+        let text = format!("{}{}", output.stdout, output.stderr);
+        println!("{text}");
+        text
+    };
+    run("crm report -S -E /var/log/crmsh/cluster.log /run/report");
+    run("ls /run; tar tjf /run/report.tar.bz2");
+    run("crm -H /run/report.tar.bz2 history info");
+    run("crm -H /run/report.tar.bz2 history transitions");
+    run("crm -H /run/report.tar.bz2 history peinputs v");
+    run("crm -H /run/report.tar.bz2 history transition 1 nograph");
+    run("crm -H /run/report.tar.bz2 history transition log");
+    run("crm -H /run/report.tar.bz2 history show 0");
+    run("crm -H /run/report.tar.bz2 history diff -1 0");
+    run("crm -H /run/report.tar.bz2 history log");
+}

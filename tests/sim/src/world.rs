@@ -506,7 +506,7 @@ impl World {
                         .collect();
                     format!("{id} plan {plan}: {}", words.join(" "))
                 });
-                self.input(id, Input::Planned { plan, result: Ok(transition) });
+                self.input(id, Input::Planned { plan, result: Ok(transition), input: None });
             }
             Effect::Reply { id: client, response } => {
                 if let Some(mark) = self.asked.remove(&client)
@@ -517,7 +517,7 @@ impl World {
                     self.checker.acknowledged(&mark);
                 }
             }
-            Effect::Event(_) => {}
+            Effect::Event(_) | Effect::History { .. } => {}
             Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
             Effect::Leave => self.kill_daemon(id),
             Effect::Fatal(reason) => {
@@ -778,7 +778,7 @@ impl World {
 
 fn operator() -> Who {
     let (user, client) = ("root".to_owned(), "sim".to_owned());
-    Who { user, client, groups: Vec::new(), internal: false }
+    Who { user, client, ..Who::default() }
 }
 
 fn hash(bytes: &[u8]) -> u64 {

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crates without clock, socket, file, environment or randomness of their own.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "cib-model",
     "cib-schema",
     "cib-store",
@@ -17,6 +17,7 @@ const PURE: [&str; 15] = [
     "crm-executor",
     "crm-fencer",
     "crm-graph",
+    "crm-history",
     "crm-node",
     "crm-scheduler",
     "membership-base",
