@@ -8,6 +8,7 @@ pub mod args;
 mod attrd_updater;
 pub mod cib;
 mod cibadmin;
+mod cibsecret;
 mod corosync;
 mod crm_attribute;
 mod crm_diff;
@@ -67,6 +68,12 @@ const TABLE: &[Tool] = &[
         cibadmin::OPTIONS,
         cibadmin::run,
         "Reads and changes the cluster's configuration and status",
+    ),
+    tool(
+        "cibsecret",
+        cibsecret::OPTIONS,
+        cibsecret::run,
+        "Keeps values of parameters beside the CIB",
     ),
     tool("corosync", daemons::COROSYNC_OPTIONS, daemons::corosync, "The membership layer"),
     tool(

@@ -177,6 +177,8 @@ pub struct Out {
     request: String,
     stack: Vec<Element>,
     errors: Vec<String>,
+    /// Errors are kept for who runs the tool, rather than printed.
+    holds_errors: bool,
     /// Open lists: their title is printed with the first entry if it was not yet.
     lists: usize,
     /// Whether a spacer is due.
@@ -212,6 +214,7 @@ impl Out {
             request: quoted(tool, args),
             stack: Vec::new(),
             errors: Vec::new(),
+            holds_errors: false,
             lists: 0,
             spaced: false,
             file,
@@ -229,6 +232,7 @@ impl Out {
             request: tool.into(),
             stack: Vec::new(),
             errors: Vec::new(),
+            holds_errors: false,
             lists: 0,
             spaced: false,
             file: None,
@@ -313,7 +317,7 @@ impl Out {
 
     /// Reports an error as it is.
     pub fn error(&mut self, text: &str) {
-        if self.format == Format::Xml {
+        if self.format == Format::Xml || self.holds_errors {
             self.errors.push(text.into());
         } else {
             self.flush();
@@ -327,8 +331,17 @@ impl Out {
         self.error(&text);
     }
 
+    /// Keeps errors for [`Out::held_errors`].
+    pub(crate) fn hold_errors(&mut self) {
+        self.holds_errors = true;
+    }
+
+    /// The errors that were kept, on one line.
+    pub(crate) fn held_errors(&mut self) -> String {
+        std::mem::take(&mut self.errors).join("; ")
+    }
+
     /// What was printed and not written out yet.
-    #[cfg(test)]
     pub(crate) fn take(&mut self) -> String {
         std::mem::take(&mut self.buffer)
     }

@@ -11,6 +11,7 @@ mod ipc;
 mod plan;
 mod process;
 mod ring;
+mod secrets;
 mod systemd;
 
 use std::path::PathBuf;

@@ -11,6 +11,7 @@ use crm_executor::Executor;
 use crm_fencer::{Fencer, State};
 use membership_base::{Delivered, Instant, View};
 
+use crate::secrets::Secrets;
 use crate::{Effect, Input, Message, PROTOCOL, Setup, cib};
 
 /// What a pending CIB request or fencing ticket belongs to.
@@ -31,6 +32,7 @@ enum Asker {
 pub struct Node {
     pub(crate) setup: Setup,
     pub(crate) view: View,
+    pub(crate) secrets: Secrets,
     store: Store,
     pub(crate) attributes: Attributes,
     pub(crate) fencer: Fencer,
@@ -72,6 +74,7 @@ impl Node {
         });
         Node {
             view: View::default(),
+            secrets: Secrets::default(),
             store,
             attributes: Attributes::new(&name),
             fencer: Fencer::new(&name, setup.life, setup.wall_ms),
@@ -111,6 +114,9 @@ impl Node {
             }
             Input::Persisted { version } => {
                 self.store.handle(now, cib_store::Input::Persisted { version });
+            }
+            Input::SecretKept { asker, number, error } => {
+                self.secret_kept(asker, number, error);
             }
             Input::CheckNow { resource } => {
                 self.executor.handle(now, crm_executor::Input::CheckNow { resource });
@@ -197,6 +203,7 @@ impl Node {
         let members = self.names(&view);
         let quorate = view.quorate;
         self.view = view.clone();
+        self.secrets_view_changed();
         self.effects.push_back(Effect::Event(EventKind::Membership {
             members: members.clone(),
             lost,
@@ -248,6 +255,7 @@ impl Node {
                 }
                 self.controller.handle(now, crm_controller::Input::Delivered { sender, message });
             }
+            Ok(Message::Secret(message)) => self.secret_delivered(sender, message),
             Err(error) => {
                 let text = format!("a message of node {name} cannot be read: {error}");
                 self.effects.push_back(Effect::Log(Level::Error, text));
@@ -382,8 +390,14 @@ impl Node {
     fn fencer_effect(&mut self, now: Instant, effect: crm_fencer::Effect) {
         match effect {
             crm_fencer::Effect::Broadcast(message) => self.send(Message::Fencer(message)),
-            crm_fencer::Effect::Run { run, agent, options, timeout_ms } => {
-                self.effects.push_back(Effect::RunFenceAgent { run, agent, options, timeout_ms });
+            crm_fencer::Effect::Run { run, device, agent, options, timeout_ms } => {
+                self.effects.push_back(Effect::RunFenceAgent {
+                    run,
+                    device,
+                    agent,
+                    options,
+                    timeout_ms,
+                });
             }
             crm_fencer::Effect::Ended { tickets, record } => {
                 let error = match &record.state {

@@ -51,6 +51,7 @@ impl Cluster {
             nodes: names(),
             cluster: "test".into(),
             life: self.now + u64::from(n),
+            encrypted: true,
             wall_ms: 1_700_000_000_000,
             cib: cib_store::empty_cib(),
             version: "0".into(),

@@ -76,6 +76,7 @@ impl Host {
             nodes: nodes.clone(),
             cluster: "sim".to_owned(),
             life,
+            encrypted: true,
             wall_ms: 1_700_000_000_000,
             cib,
             version: "sim".to_owned(),
