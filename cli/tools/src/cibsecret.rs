@@ -183,7 +183,11 @@ fn read_value() -> Result<String, Fail> {
     Ok(line.trim_end_matches(['\n', '\r']).to_string())
 }
 
-fn read(place: &Place) -> Result<Secret, Fail> {
+/// The secret as it is kept on this machine.
+///
+/// # Errors
+/// If it is not there, or was changed.
+pub(crate) fn read(place: &Place) -> Result<Secret, Fail> {
     let (value, sign) = place.files(Path::new(FOLDER));
     let text = |path: &PathBuf| {
         let failed =

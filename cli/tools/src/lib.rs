@@ -9,6 +9,7 @@ mod attrd_updater;
 pub mod cib;
 mod cibadmin;
 mod cibsecret;
+mod cmapctl;
 mod corosync;
 mod crm_attribute;
 mod crm_diff;
@@ -25,9 +26,12 @@ mod crm_verify;
 mod crmadmin;
 mod daemons;
 pub mod dates;
+mod devices;
 pub mod exit;
+mod html;
 pub mod input;
 mod iso8601;
+mod keygen;
 mod live;
 pub mod log;
 pub mod nvattrs;
@@ -84,10 +88,11 @@ const TABLE: &[Tool] = &[
     ),
     tool(
         "corosync-cmapctl",
-        corosync::CMAP_OPTIONS,
-        corosync::cmapctl,
+        cmapctl::OPTIONS,
+        cmapctl::run,
         "Shows the settings of the membership layer",
     ),
+    tool("corosync-keygen", keygen::OPTIONS, keygen::run, "Makes the key of a cluster"),
     tool(
         "corosync-quorumtool",
         corosync::QUORUM_OPTIONS,

@@ -183,8 +183,11 @@ pub struct Out {
     lists: usize,
     /// Whether a spacer is due.
     spaced: bool,
-    file: Option<std::fs::File>,
+    /// The file that is written to rather than the standard output.
+    path: Option<String>,
     buffer: String,
+    /// Seconds after which a browser is to load a page again.
+    pub(crate) refresh_s: Option<u32>,
 }
 
 impl Out {
@@ -200,12 +203,10 @@ impl Out {
             Some("none") => Format::Silent,
             Some(other) => return Err(format!("Invalid value for --output-as: {other}")),
         };
-        let file = match given.get("output-to") {
-            None | Some("-") => None,
-            Some(path) => {
-                Some(std::fs::File::create(path).map_err(|e| format!("Cannot open {path}: {e}"))?)
-            }
-        };
+        let path = given.get("output-to").filter(|path| *path != "-").map(str::to_string);
+        if let Some(path) = &path {
+            std::fs::write(path, "").map_err(|e| format!("Cannot open {path}: {e}"))?;
+        }
         Ok(Out {
             tool: tool.into(),
             format,
@@ -217,8 +218,9 @@ impl Out {
             holds_errors: false,
             lists: 0,
             spaced: false,
-            file,
+            path,
             buffer: String::new(),
+            refresh_s: None,
         })
     }
 
@@ -235,8 +237,9 @@ impl Out {
             holds_errors: false,
             lists: 0,
             spaced: false,
-            file: None,
+            path: None,
             buffer: String::new(),
+            refresh_s: None,
         }
     }
 
@@ -245,9 +248,14 @@ impl Out {
         self.format == Format::Xml
     }
 
+    /// Whether results are text, or a page made of it.
+    fn is_text(&self) -> bool {
+        matches!(self.format, Format::Text | Format::Html)
+    }
+
     /// Prints text as it is; nothing in XML.
     pub fn print(&mut self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_text() {
             self.buffer.push_str(text);
             self.spaced = true;
         }
@@ -255,7 +263,7 @@ impl Out {
 
     /// Prints a line, as an entry of the innermost open list.
     pub fn item(&mut self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_text() {
             if self.lists > 0 {
                 self.buffer.extend(std::iter::repeat_n("  ", self.lists));
                 self.buffer.push_str("* ");
@@ -268,7 +276,7 @@ impl Out {
 
     /// Prints a line without regard to lists.
     pub fn line(&mut self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_text() {
             self.buffer.push_str(text);
             self.buffer.push('\n');
             self.spaced = true;
@@ -289,7 +297,7 @@ impl Out {
 
     /// An empty line, if something was printed before in the same list.
     pub fn spacer(&mut self) {
-        if self.format == Format::Text && self.spaced {
+        if self.is_text() && self.spaced {
             self.buffer.push('\n');
         }
     }
@@ -346,18 +354,54 @@ impl Out {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Writes out what is there.
+    /// Whether results go to a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Sends what is printed to this file.
+    pub(crate) fn set_file(&mut self, path: &str) {
+        self.path = Some(path.to_string());
+    }
+
+    /// Writes out what is there; a page only when it is whole.
     pub fn flush(&mut self) {
+        if self.format == Format::Html {
+            return;
+        }
         let text = std::mem::take(&mut self.buffer);
-        let written = match &mut self.file {
-            Some(file) => file.write_all(text.as_bytes()),
-            None => {
-                let mut out = std::io::stdout().lock();
-                out.write_all(text.as_bytes()).and_then(|()| out.flush())
-            }
+        let written = match &self.path {
+            Some(path) => std::fs::File::options()
+                .append(true)
+                .create(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(text.as_bytes())),
+            None => print_out(&text),
         };
         // A reader that went away needs no more.
         let _ = written;
+    }
+
+    /// Writes what was printed in place of what was written before, as a page if that is asked
+    /// for.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn replace(&mut self) -> std::io::Result<()> {
+        let mut text = std::mem::take(&mut self.buffer);
+        if self.format == Format::Html {
+            text = crate::html::page(&self.tool, &text, self.refresh_s);
+        }
+        self.no_spacer();
+        match &self.path {
+            // Whoever reads the file sees a whole one.
+            Some(path) => {
+                let new = format!("{path}.new");
+                std::fs::write(&new, text)?;
+                std::fs::rename(&new, path)
+            }
+            None => print_out(&text),
+        }
     }
 
     /// Ends the output with the exit status, which is returned.
@@ -381,7 +425,17 @@ impl Out {
             root.push(status);
             self.buffer.push_str(&root.to_text());
         }
-        self.flush();
+        if self.format == Format::Html {
+            // A reader that went away needs no more.
+            let _ = self.replace();
+        } else {
+            self.flush();
+        }
         code
     }
+}
+
+fn print_out(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
