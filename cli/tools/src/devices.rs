@@ -140,11 +140,7 @@ pub(crate) fn validate(given: &Given, out: &mut Out) -> Result<(), Fail> {
     }
     xml.push(command);
     out.xml(xml);
-    if valid {
-        Ok(())
-    } else {
-        Err((exit::ERROR, format!("{agent} does not accept these options")))
-    }
+    if valid { Ok(()) } else { Err((exit::ERROR, String::new())) }
 }
 
 /// The device as the CIB describes it.

@@ -212,6 +212,11 @@ const NAMES: [&str; TABLE.len()] = {
     names
 };
 
+/// The schema of results as XML, as RELAX NG: `api/api-result.rng`, for programs that read it.
+pub fn results_schema() -> String {
+    cib_schema::relax_ng_of(include_str!("results.grammar"))
+}
+
 /// Runs the tool `name` with the arguments after it and returns its exit status, 127 if there is no
 /// tool of this name.
 pub fn run(name: &str, args: &[String]) -> i32 {

@@ -68,7 +68,9 @@ pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
     match perform(given, out) {
         Ok(()) => exit::OK,
         Err((code, text)) => {
-            out.fail(&text);
+            if !text.is_empty() {
+                out.fail(&text);
+            }
             code
         }
     }
