@@ -39,6 +39,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     flag("as-xml", 'X', ""),
     value("as-html", 'h', ""),
     flag("pending", 'j', ""),
+    opt("quiet", 'Q', Value::No, ""),
     flag("no-curses", 'N', ""),
     flag("disable-ncurses", ' ', ""),
     flag("simple-status", 's', ""),
@@ -255,7 +256,7 @@ fn watch(given: &Given, out: &mut Out, show: Show, choice: &Choice) -> Result<()
         Notify { agent: agent.to_string(), recipient, fencing }.listen();
     }
     let ms = given.get("interval").map_or(5000, |i| cib_model::parse_interval_ms(Some(i))).max(100);
-    out.refresh_s = Some(ms.div_ceil(1000));
+    out.page.refresh_s = Some(ms.div_ceil(1000));
     // A process that nobody looks at goes on without the cluster, and says so.
     let alone = crate::cib::env(BACKGROUND).is_some();
     loop {

@@ -1,15 +1,50 @@
 //! Results as a page: the text's lists and titles as HTML.
 
-/// A page with the content of `text`, as [`crate::output::Out`] writes it: entries of lists begin
-/// with `* ` behind two blanks for each list that they are in, titles end with a colon. A browser
-/// loads it again after `refresh_s` seconds.
-pub(crate) fn page(title: &str, text: &str, refresh_s: Option<u32>) -> String {
-    let mut out =
-        String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    if let Some(seconds) = refresh_s {
-        out.push_str(&format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n"));
+use crate::args::Given;
+
+/// How a page is written.
+#[derive(Default)]
+pub(crate) struct Page {
+    title: Option<String>,
+    stylesheet: Option<String>,
+    /// Whether a CGI program's head stands before it.
+    cgi: bool,
+    /// Seconds after which a browser loads it again.
+    pub(crate) refresh_s: Option<u32>,
+}
+
+impl Page {
+    /// As the command line says.
+    pub(crate) fn of(given: &Given) -> Page {
+        Page {
+            title: given.get("html-title").map(str::to_string),
+            stylesheet: given.get("html-stylesheet").map(str::to_string),
+            cgi: given.has("html-cgi"),
+            refresh_s: None,
+        }
     }
-    out.push_str(&format!("<title>{}</title>\n</head>\n<body>\n", escaped(title)));
+
+    /// A page with the content of `text`, as [`crate::output::Out`] writes it: entries of lists
+    /// begin with `* ` behind two blanks for each list that they are in, titles end with a colon.
+    pub(crate) fn write(&self, tool: &str, text: &str) -> String {
+        let mut out = String::from(if self.cgi { "Content-Type: text/html\n\n" } else { "" });
+        out.push_str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+        if let Some(seconds) = self.refresh_s {
+            out.push_str(&format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n"));
+        }
+        if let Some(uri) = &self.stylesheet {
+            let uri = escaped(uri);
+            out.push_str(&format!("<link rel=\"stylesheet\" href=\"{uri}\">\n"));
+        }
+        let title = escaped(self.title.as_deref().unwrap_or(tool));
+        out.push_str(&format!("<title>{title}</title>\n</head>\n<body>\n"));
+        body(text, &mut out);
+        out.push_str("</body>\n</html>\n");
+        out
+    }
+}
+
+fn body(text: &str, out: &mut String) {
     let mut depth = 0;
     for line in text.lines() {
         let blanks = line.len() - line.trim_start_matches(' ').len();
@@ -38,8 +73,6 @@ pub(crate) fn page(title: &str, text: &str, refresh_s: Option<u32>) -> String {
         });
     }
     out.extend(std::iter::repeat_n("</ul>\n", depth));
-    out.push_str("</body>\n</html>\n");
-    out
 }
 
 fn escaped(text: &str) -> String {
@@ -58,12 +91,13 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::page;
+    use super::Page;
 
     #[test]
     fn lists_are_nested_and_closed_and_text_is_escaped() {
         let text = "Node List:\n  * Online: [ a<b ]\n\nResources:\n  * Group: g:\n    * r\t(x)\n";
-        let html = page("crm_mon", text, Some(5));
+        let page = Page { refresh_s: Some(5), ..Page::default() };
+        let html = page.write("crm_mon", text);
         assert!(html.contains("content=\"5\""));
         let body = html.split_once("<body>\n").map(|(_, b)| b).unwrap_or_default();
         let expected = "<h2>Node List</h2>\n<ul>\n<li>Online: [ a&lt;b ]</li>\n</ul>\n\

@@ -7,6 +7,7 @@ use std::io::Write;
 
 use crate::args::{Given, quoted};
 use crate::exit::exit_text;
+use crate::html::Page;
 
 /// Version of the XML results' schema that we follow.
 pub const API_VERSION: &str = "2.38";
@@ -186,8 +187,8 @@ pub struct Out {
     /// The file that is written to rather than the standard output.
     path: Option<String>,
     buffer: String,
-    /// Seconds after which a browser is to load a page again.
-    pub(crate) refresh_s: Option<u32>,
+    /// How a page is written.
+    pub(crate) page: Page,
 }
 
 impl Out {
@@ -220,7 +221,7 @@ impl Out {
             spaced: false,
             path,
             buffer: String::new(),
-            refresh_s: None,
+            page: Page::of(given),
         })
     }
 
@@ -239,7 +240,7 @@ impl Out {
             spaced: false,
             path: None,
             buffer: String::new(),
-            refresh_s: None,
+            page: Page::default(),
         }
     }
 
@@ -390,7 +391,7 @@ impl Out {
     pub(crate) fn replace(&mut self) -> std::io::Result<()> {
         let mut text = std::mem::take(&mut self.buffer);
         if self.format == Format::Html {
-            text = crate::html::page(&self.tool, &text, self.refresh_s);
+            text = self.page.write(&self.tool, &text);
         }
         self.no_spacer();
         match &self.path {
