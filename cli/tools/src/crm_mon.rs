@@ -42,7 +42,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("quiet", 'Q', Value::No, ""),
     flag("no-curses", 'N', ""),
     flag("disable-ncurses", ' ', ""),
-    flag("simple-status", 's', ""),
+    flag("simple-status", 's', "One line; fails if a node is offline or there is no DC"),
     flag("web-cgi", 'w', ""),
     value("xml-file", 'x', ""),
 ];
@@ -219,6 +219,9 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
         out.format = Format::Html;
         out.set_file(path);
     }
+    if given.has("simple-status") {
+        return one_line(&load(given)?.0, out);
+    }
     let choice = choose(given, out)?;
     if given.has("daemonize") {
         return background::start(given);
@@ -292,15 +295,7 @@ fn show_once(
     show: Show,
     choice: &Choice,
 ) -> Result<bool, (i32, String)> {
-    let failed = |e: cib_store::StoreError| {
-        let code = e.exit_code();
-        (code, format!("Connection to cluster failed: {}", e.kind.text()))
-    };
-    let mut cib: Box<dyn Cib> = match given.get("xml-file") {
-        Some(path) => Box::new(FileCib::open(path, user()).map_err(failed)?),
-        None => connect().map_err(failed)?,
-    };
-    let cluster = Cluster::load(cib.as_mut()).map_err(failed)?;
+    let (cluster, live) = load(given)?;
     let report = Report {
         sections: choice.sections.clone(),
         show,
@@ -313,5 +308,48 @@ fn show_once(
     } else {
         cluster.print(&report, out);
     }
-    Ok(cib.is_live())
+    Ok(live)
+}
+
+/// The state, and whether it is a running cluster's.
+fn load(given: &Given) -> Result<(Cluster, bool), (i32, String)> {
+    let failed = |e: cib_store::StoreError| {
+        let code = e.exit_code();
+        (code, format!("Connection to cluster failed: {}", e.kind.text()))
+    };
+    let mut cib: Box<dyn Cib> = match given.get("xml-file") {
+        Some(path) => Box::new(FileCib::open(path, user()).map_err(failed)?),
+        None => connect().map_err(failed)?,
+    };
+    let cluster = Cluster::load(cib.as_mut()).map_err(failed)?;
+    Ok((cluster, cib.is_live()))
+}
+
+/// The line that monitoring systems read.
+fn one_line(cluster: &Cluster, out: &mut Out) -> Result<(), (i32, String)> {
+    let view = &cluster.view;
+    let mut wrong: Vec<String> = Vec::new();
+    if view.dc.is_none() {
+        wrong.push("No DC".into());
+    }
+    let offline = view.nodes.iter().filter(|n| !n.online);
+    wrong.extend(offline.map(|n| format!("offline node: {}", n.name)));
+    if !wrong.is_empty() {
+        out.line(&format!("CLUSTER WARN: {}", wrong.join(", ")));
+        return Err((exit::ERROR, String::new()));
+    }
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let standby = view.nodes.iter().filter(|n| n.standby && !n.maintenance).count();
+    let maintenance = view.nodes.iter().filter(|n| n.maintenance).count();
+    let mut parts =
+        vec![format!("{} online", counted(view.nodes.len() - standby - maintenance, "node"))];
+    if standby > 0 {
+        parts.push(counted(standby, "standby node"));
+    }
+    if maintenance > 0 {
+        parts.push(counted(maintenance, "maintenance node"));
+    }
+    let instances = counted(usize::try_from(view.instances).unwrap_or(0), "resource instance");
+    out.line(&format!("CLUSTER OK: {}, {instances} configured", parts.join(", ")));
+    Ok(())
 }

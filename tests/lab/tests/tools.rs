@@ -225,6 +225,7 @@ fn tools_about_members_and_fencing_answer_all_that_they_are_asked() {
     tools.says("stonith_admin -B node2 --tolerance 10m", &[]);
     tools.says("stonith_admin -H node2 -V", &["1 event found"]);
     tools.says("stonith_admin -h 2 -n", &["Node node2 last fenced at"]);
+    tools.says("crm_mon -s", &["CLUSTER OK: 2 nodes online, 2 resource instances configured"]);
     results_are_what_their_schema_says(&tools);
 }
 
