@@ -122,6 +122,7 @@ fn crm_works() {
     peers.says("cibadmin -Q --xpath //master", "ms2");
     peers.all(&["crm configure upgrade force"]);
     peers.says("crm configure show ms2", "promotable=true");
+    peers.ok("crm configure graph dot /run/graph.dot && grep -q digraph /run/graph.dot");
 
     crm_resources(&peers);
     crm_nodes(&peers);
