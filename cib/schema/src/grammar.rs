@@ -88,6 +88,8 @@ pub(crate) struct Element {
     pub(crate) deny_names: Vec<(Vec<String>, Range)>,
     pub(crate) deny_pairs: Vec<(Vec<String>, Range)>,
     pub(crate) needs_value: Option<Range>,
+    /// Text may be in it.
+    pub(crate) text: bool,
     pub(crate) open: bool,
     pub(crate) date_operands: bool,
     pub(crate) ocf_provider: bool,
@@ -104,7 +106,8 @@ pub(crate) fn grammar() -> &'static Grammar {
     GRAMMAR.get_or_init(|| read(include_str!("cib.grammar")))
 }
 
-fn read(text: &str) -> Grammar {
+/// Reads a grammar, which is part of the program: nobody else writes one.
+pub(crate) fn read(text: &str) -> Grammar {
     let mut index: FxHashMap<&str, usize> = FxHashMap::default();
     let lines: Vec<Vec<&str>> = text
         .lines()
@@ -209,6 +212,7 @@ fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashM
         ["deny-name", names @ ..] => element.deny_names.push((strings(names), range)),
         ["deny-pair", names @ ..] => element.deny_pairs.push((strings(names), range)),
         ["needs-value"] => element.needs_value = Some(range),
+        ["text"] => element.text = true,
         ["open"] => element.open = true,
         ["date-operands"] => element.date_operands = true,
         ["ocf-provider"] => element.ocf_provider = true,

@@ -11,7 +11,7 @@ mod upgrade;
 mod validate;
 
 pub use ladder::{Schema, compare_names};
-pub use relax_ng::relax_ng;
+pub use relax_ng::{relax_ng, relax_ng_of};
 pub use upgrade::{Dropped, Step, UpgradeError, upgrade, upgrade_told};
 pub use validate::{Problem, validate, validate_with};
 

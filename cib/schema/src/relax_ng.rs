@@ -1,47 +1,25 @@
 //! The grammar as RELAX NG in its XML syntax, for programs that read schemas themselves.
 //!
 //! One file per schema holds everything, without references to other files. It allows what
-//! [`crate::validate_with`] allows, with three exceptions that the language cannot say or that
-//! nobody needs: identifiers are compared by the reader's `ID` type, an element is either described
-//! or refers to another one, and a comma-separated list has no limit.
+//! [`crate::validate_with`] allows, with four exceptions that the language cannot say or that
+//! nobody needs: identifiers are compared by the reader's `ID` type, a reference is a name whether
+//! or not anything is called so, an element is either described or refers to another one, and a
+//! comma-separated list has no limit.
 
 use std::fmt::Write;
 
 use crate::Schema;
-use crate::grammar::{Attr, Children, Count, Element, Grammar, Type, grammar};
+use crate::grammar::{Attr, Children, Count, Element, Grammar, Type, grammar, read};
 
 /// The schema file for `schema`; `None` for [`Schema::NONE`], which allows everything.
 pub fn relax_ng(schema: Schema) -> Option<String> {
-    if schema == Schema::NONE {
-        return None;
-    }
-    let writer = Writer { grammar: grammar(), schema };
-    let mut text = String::from(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <grammar xmlns=\"http://relaxng.org/ns/structure/1.0\" \
-         datatypeLibrary=\"http://www.w3.org/2001/XMLSchema-datatypes\">\n",
-    );
-    let root = Pattern::Ref(writer.grammar.elements[0].key.clone());
-    Pattern::Nested("start", vec![root]).write(&mut text, 1);
-    let mut wanted = vec![0];
-    let mut next = 0;
-    let mut any = false;
-    while let Some(key) = wanted.get(next) {
-        let element = &writer.grammar.elements[*key];
-        next += 1;
-        any |= element.open;
-        Pattern::Define(element.key.clone(), Box::new(writer.element(element))).write(&mut text, 1);
-        for key in writer.children(element).iter().flat_map(|rule| &rule.keys) {
-            if !wanted.contains(key) {
-                wanted.push(*key);
-            }
-        }
-    }
-    if any {
-        text.push_str(ANYTHING);
-    }
-    text.push_str("</grammar>\n");
-    Some(text)
+    (schema != Schema::NONE).then(|| Writer { grammar: grammar(), schema }.all())
+}
+
+/// The schema file for another grammar in the language of `cib.grammar`, whose first element is
+/// the root. It is part of the program that asks: a mistake in it is a panic.
+pub fn relax_ng_of(text: &str) -> String {
+    Writer { grammar: &read(text), schema: Schema::LATEST }.all()
 }
 
 /// Name of the pattern for what is not looked at. No element of the grammar is called so.
@@ -150,12 +128,43 @@ struct Variant<'a> {
     by_reference: bool,
 }
 
-struct Writer {
-    grammar: &'static Grammar,
+struct Writer<'g> {
+    grammar: &'g Grammar,
     schema: Schema,
 }
 
-impl Writer {
+impl Writer<'_> {
+    /// The whole file.
+    fn all(&self) -> String {
+        let mut text = String::from(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <grammar xmlns=\"http://relaxng.org/ns/structure/1.0\" \
+             datatypeLibrary=\"http://www.w3.org/2001/XMLSchema-datatypes\">\n",
+        );
+        let root = Pattern::Ref(self.grammar.elements[0].key.clone());
+        Pattern::Nested("start", vec![root]).write(&mut text, 1);
+        let mut wanted = vec![0];
+        let mut next = 0;
+        let mut any = false;
+        while let Some(key) = wanted.get(next) {
+            let element = &self.grammar.elements[*key];
+            next += 1;
+            any |= element.open;
+            let content = Box::new(self.element(element));
+            Pattern::Define(element.key.clone(), content).write(&mut text, 1);
+            for key in self.children(element).iter().flat_map(|rule| &rule.keys) {
+                if !wanted.contains(key) {
+                    wanted.push(*key);
+                }
+            }
+        }
+        if any {
+            text.push_str(ANYTHING);
+        }
+        text.push_str("</grammar>\n");
+        text
+    }
+
     fn element(&self, element: &Element) -> Pattern {
         if element.open {
             return Pattern::Element(element.tag.clone(), vec![Pattern::Ref(ANY.into())]);
@@ -179,6 +188,11 @@ impl Writer {
         } else {
             let variants = variants.iter().map(|variant| together(self.variant(element, variant)));
             content.push(Pattern::Nested("choice", variants.collect()));
+        }
+        if element.text {
+            // Text stands between children as well.
+            let patterns = vec![together(content), Pattern::Leaf("text")];
+            content = vec![Pattern::Nested("interleave", patterns)];
         }
         if content.is_empty() {
             content.push(Pattern::Leaf("empty"));

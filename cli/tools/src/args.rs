@@ -45,14 +45,19 @@ pub const fn opt(long: &'static str, short: char, value: Value, help: &'static s
 }
 
 /// Options that every tool has.
-pub const COMMON: [Opt; 9] = [
+pub const COMMON: [Opt; 14] = [
     opt("help", '?', Value::No, "Show this help"),
+    opt("help", 'h', Value::No, ""),
     opt("help-all", ' ', Value::No, ""),
     opt("version", '$', Value::No, "Show the version"),
     opt("verbose", 'V', Value::No, "Say more; may be given several times"),
     opt("quiet", 'q', Value::No, "Say less"),
-    opt("output-as", ' ', Value::Required, "Format of the output: text, xml or none"),
+    opt("output-as", ' ', Value::Required, "Format of the output: text, html, xml or none"),
     opt("output-to", ' ', Value::Required, "File to write the output to"),
+    opt("html-title", ' ', Value::Required, "Title of a page"),
+    opt("html-stylesheet", ' ', Value::Required, "Stylesheet that a page names"),
+    opt("html-cgi", ' ', Value::No, "A page as a CGI program prints it"),
+    opt("text-fancy", ' ', Value::No, ""),
     opt("pipe", ' ', Value::No, ""),
     opt("xml-pretty", ' ', Value::No, ""),
 ];
@@ -122,6 +127,8 @@ pub fn parse(options: &[Opt], args: &[String]) -> Result<Given, String> {
                 Some((name, value)) => (name, Some(value.to_string())),
                 None => (long, None),
             };
+            // The parts of the help are one.
+            let name = if name.starts_with("help-") { "help-all" } else { name };
             let opt = known(&|o| o.long == name).ok_or(format!("Unknown option --{name}"))?;
             let value = match (opt.value, attached) {
                 (Value::No, Some(_)) => return Err(format!("Option --{name} takes no value")),

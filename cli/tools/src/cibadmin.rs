@@ -22,6 +22,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     flag("bump", 'B', "Count the epoch up"),
     flag("upgrade", 'u', "Bring the configuration to the latest schema"),
     opt("empty", 'a', Value::Optional, "Print an empty CIB, for a schema"),
+    flag("features", '!', ""),
     flag("md5-sum", '5', "Print the digest of XML as kept on disk"),
     flag("md5-sum-versioned", '6', "Print the digest of XML as patchsets carry it"),
     value("xml-file", 'x', "Read XML from this file"),
@@ -64,6 +65,10 @@ const DANGEROUS: &str = "The supplied command is considered dangerous. To preven
                          proceed.";
 
 pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
+    if given.has("features") {
+        out.line(&crate::daemons::features_text());
+        return exit::OK;
+    }
     match perform(given, out) {
         Ok(code) => code,
         Err((code, text)) => {

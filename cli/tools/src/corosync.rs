@@ -1,4 +1,4 @@
-//! Corosync's tools: quorum, links, keys.
+//! Corosync's tools about quorum and links.
 
 use crm_api::{Membership, Request, Response};
 
@@ -7,9 +7,9 @@ use crate::exit;
 use crate::live::ask;
 use crate::output::Out;
 
-type Fail = (i32, String);
+pub(crate) type Fail = (i32, String);
 
-fn finish(result: Result<i32, Fail>, out: &mut Out) -> i32 {
+pub(crate) fn finish(result: Result<i32, Fail>, out: &mut Out) -> i32 {
     match result {
         Ok(code) => code,
         Err((_, text)) => {
@@ -19,7 +19,7 @@ fn finish(result: Result<i32, Fail>, out: &mut Out) -> i32 {
     }
 }
 
-fn membership() -> Result<Membership, Fail> {
+pub(crate) fn membership() -> Result<Membership, Fail> {
     match ask(&Request::Membership)? {
         Response::Membership(membership) => Ok(*membership),
         _ => Err((exit::ERROR, "the daemon answers something else".into())),
@@ -32,9 +32,15 @@ pub(crate) const QUORUM_OPTIONS: &[Opt] = &[
     flag("monitor", 'm', "Show every change"),
     value("expected", 'e', "Set the number of votes that are expected"),
     flag("ids", 'i', "Addresses rather than names"),
-    flag("numeric", 'n', "Ids rather than names"),
-    flag("providers", 'p', "Show device and provider"),
-    opt("help-corosync", 'h', Value::No, ""),
+    flag("hexadecimal", 'H', "Node ids in hexadecimal"),
+    value("order", 'o', "Members by address (a), name (n) or id (i)"),
+    flag("all", 'a', "All addresses of a member"),
+    flag("parsable", 'p', "For programs: that is what it is anyhow"),
+    value("votes", 'v', ""),
+    value("nodeid", 'n', ""),
+    flag("force-unregister", 'f', ""),
+    opt("help", 'h', Value::No, ""),
+    opt("version", 'V', Value::No, ""),
 ];
 
 pub(crate) fn quorumtool(given: &Given, out: &mut Out) -> i32 {
@@ -46,6 +52,13 @@ fn quorum(given: &Given, out: &mut Out) -> Result<i32, Fail> {
     if let Some(votes) = given.get("expected") {
         let votes = votes.parse().map_err(|_| (exit::USAGE, "not a number of votes".into()))?;
         ask(&Request::ExpectVotes(votes))?;
+    }
+    if given.has("votes") {
+        let text = "the votes of a node stand in corosync.conf (quorum_votes)";
+        return Err((exit::ERROR, text.into()));
+    }
+    if given.has("force-unregister") {
+        return Err((exit::ERROR, "there is no quorum device to unregister".into()));
     }
     if !given.has("monitor") {
         return quorum_once(given, out);
@@ -64,7 +77,19 @@ fn quorum(given: &Given, out: &mut Out) -> Result<i32, Fail> {
 }
 
 fn quorum_once(given: &Given, out: &mut Out) -> Result<i32, Fail> {
-    let all = membership()?;
+    let mut all = membership()?;
+    let id = |id: u32| match given.has("hexadecimal") {
+        true => format!("{id:#010x}"),
+        false => id.to_string(),
+    };
+    match given.get("order") {
+        None | Some("a") => {}
+        Some("i") => all.members.sort_by_key(|m| m.0),
+        Some("n") => all.members.sort_by(|a, b| a.1.cmp(&b.1)),
+        Some(other) => {
+            return Err((exit::USAGE, format!("'{other}' is no order: use a, n or i")));
+        }
+    }
     if !given.has("list") {
         let quorate = if all.quorate { "Yes" } else { "No" };
         let blocked = if all.quorate { "" } else { "Activity blocked" };
@@ -73,7 +98,7 @@ fn quorum_once(given: &Given, out: &mut Out) -> Result<i32, Fail> {
         out.line(&format!("Date:             {now}"));
         out.line("Quorum provider:  corosync_votequorum");
         out.line(&format!("Nodes:            {}", all.members.len()));
-        out.line(&format!("Node ID:          {}", all.local.0));
+        out.line(&format!("Node ID:          {}", id(all.local.0)));
         out.line(&format!("Ring ID:          {:x}.{:x}", all.representative.0, all.ring));
         out.line(&format!("Quorate:          {quorate}\n"));
         out.line("Votequorum information\n----------------------");
@@ -85,16 +110,11 @@ fn quorum_once(given: &Given, out: &mut Out) -> Result<i32, Fail> {
     }
     out.line("Membership information\n----------------------");
     out.line("    Nodeid      Votes Name");
-    for (id, name, votes, address) in &all.members {
-        let shown = if given.has("numeric") {
-            id.0.to_string()
-        } else if given.has("ids") || name.is_empty() {
-            address.clone()
-        } else {
-            name.clone()
-        };
-        let local = if *id == all.local { " (local)" } else { "" };
-        out.line(&format!("{:>10} {votes:>10} {shown}{local}", id.0));
+    for (node, name, votes, address) in &all.members {
+        let by_address = given.has("ids") || name.is_empty();
+        let shown = if by_address { address.clone() } else { name.clone() };
+        let local = if *node == all.local { " (local)" } else { "" };
+        out.line(&format!("{:>10} {votes:>10} {shown}{local}", id(node.0)));
     }
     Ok(if all.quorate || given.has("list") { exit::OK } else { 2 })
 }
@@ -102,11 +122,15 @@ fn quorum_once(given: &Given, out: &mut Out) -> Result<i32, Fail> {
 pub(crate) const CFG_OPTIONS: &[Opt] = &[
     flag("links", 's', "Show the state of the links"),
     flag("nodes", 'n', "Show how the other nodes are reached"),
-    flag("brief", 'b', "The state in short"),
-    flag("reload", 'R', "Read corosync.conf again"),
+    flag("brief", 'b', "With -s: the state in short; fails if a link is faulty"),
+    value("interface", 'i', "With -s: only the link with this number or address"),
+    value("address", 'a', "Show the address of a node"),
     flag("shutdown", 'H', "Leave the cluster and end"),
     flag("force", ' ', ""),
-    flag("address", 'a', ""),
+    flag("reload", 'R', ""),
+    flag("reopen-logs", 'L', ""),
+    value("kill", 'k', ""),
+    opt("help", 'h', Value::No, ""),
 ];
 
 pub(crate) fn cfgtool(given: &Given, out: &mut Out) -> i32 {
@@ -122,7 +146,21 @@ fn cfg(given: &Given, out: &mut Out) -> Result<i32, Fail> {
     if given.has("reload") {
         return Err((exit::ERROR, "corosync.conf is read when the daemon starts".into()));
     }
+    if given.has("reopen-logs") {
+        // The log goes to the journal: there is no file to open again.
+        return Ok(exit::OK);
+    }
+    if given.has("kill") {
+        let text = "a node is made to leave by fencing: stonith_admin --reboot NODE";
+        return Err((exit::ERROR, text.into()));
+    }
     let all = membership()?;
+    if let Some(node) = given.get("address") {
+        let member = all.members.iter().find(|m| m.0.0.to_string() == node);
+        let unknown = || (exit::ERROR, format!("node {node} is no member"));
+        out.line(&member.ok_or_else(unknown)?.3);
+        return Ok(exit::OK);
+    }
     out.line(&format!("Local node ID {}, transport knet", all.local.0));
     if given.has("nodes") {
         let mut peers: Vec<u32> =
@@ -145,7 +183,17 @@ fn cfg(given: &Given, out: &mut Out) -> Result<i32, Fail> {
         }
         return Ok(exit::OK);
     }
+    links(given, &all, out)
+}
+
+fn links(given: &Given, all: &Membership, out: &mut Out) -> Result<i32, Fail> {
+    let wanted = given.get("interface");
+    let mut faulty = false;
     for (number, address, peers) in &all.links {
+        if wanted.is_some_and(|w| w != address && w != number.to_string()) {
+            continue;
+        }
+        faulty |= peers.iter().any(|(id, up)| *id != all.local && !up);
         let mut peers = peers.clone();
         if peers.iter().all(|(id, _)| *id != all.local) {
             peers.push((all.local, true));
@@ -173,35 +221,5 @@ fn cfg(given: &Given, out: &mut Out) -> Result<i32, Fail> {
             out.line(&format!("\t\tnodeid:\t{:>3}:\t{word}", id.0));
         }
     }
-    Ok(exit::OK)
-}
-
-pub(crate) const CMAP_OPTIONS: &[Opt] = &[
-    value("prefix", 'b', "Only keys that start with this"),
-    value("get", 'g', "Only this key"),
-    value("map", 'm', ""),
-];
-
-pub(crate) fn cmapctl(given: &Given, out: &mut Out) -> i32 {
-    let result = cmap(given, out);
-    finish(result, out)
-}
-
-fn cmap(given: &Given, out: &mut Out) -> Result<i32, Fail> {
-    let exact = given.get("get");
-    let first = given.rest.first().map(String::as_str);
-    let prefix = exact.or(given.get("prefix")).or(first).unwrap_or_default().to_string();
-    let Response::Cmap(mut keys) = ask(&Request::Cmap { prefix })? else {
-        return Err((exit::ERROR, "the daemon answers something else".into()));
-    };
-    keys.retain(|(key, ..)| exact.is_none_or(|e| e == key));
-    if keys.is_empty()
-        && let Some(key) = exact
-    {
-        return Err((exit::ERROR, format!("Can't get key {key}. Error CS_ERR_NOT_EXIST")));
-    }
-    for (key, kind, value) in keys {
-        out.line(&format!("{key} ({kind}) = {value}"));
-    }
-    Ok(exit::OK)
+    Ok(if faulty && given.has("brief") { exit::ERROR } else { exit::OK })
 }

@@ -16,6 +16,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("patch", 'p', "Apply the patchset in this file to the old XML"),
     flag("cib", 'c', "Both are CIBs: the order of attributes does not count, and add a digest"),
     flag("no-version", 'u', "Without versions"),
+    flag("stdin", 's', "What is not given is read from the standard input"),
     opt("filter", 'f', Value::No, ""),
 ];
 
@@ -31,6 +32,10 @@ pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
 
 fn xml(given: &Given, string: &str, file: &str) -> Result<Option<Doc>, Failure> {
     match given.last_of(&[string, file]) {
+        None if given.has("stdin") => {
+            let text = input::read_text("-")?;
+            input::parse(&text, "the standard input").map(Some)
+        }
         None => Ok(None),
         Some(which) => {
             let source = given.get(which).unwrap_or_default();

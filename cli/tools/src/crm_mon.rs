@@ -1,5 +1,10 @@
 //! `crm_mon`: the state of the cluster.
 
+mod background;
+mod notify;
+
+use notify::Notify;
+
 use crate::args::{Given, Opt, Value, flag, opt, value};
 use crate::cib::{Cib, FileCib, connect, user};
 use crate::exit;
@@ -26,20 +31,24 @@ pub(crate) const OPTIONS: &[Opt] = &[
     flag("show-detail", 'R', "Every instance, ids, feature sets"),
     flag("show-description", ' ', "Descriptions of resources"),
     flag("brief", 'b', "Numbers of resources only"),
-    flag("daemonize", 'd', "Run in the background"),
+    flag("daemonize", 'd', "Go on in the background, with --output-to or --external-agent"),
+    value("pid-file", 'p', "With --daemonize: file for the process number"),
     value("external-agent", 'E', "Program to call for every event"),
     value("external-recipient", 'e', "Recipient that the program is told"),
-    flag("watch-fencing", 'W', "Only fencing events, with --external-agent"),
+    flag("watch-fencing", 'W', "With --external-agent: for fencing as well"),
     flag("as-xml", 'X', ""),
     value("as-html", 'h', ""),
     flag("pending", 'j', ""),
+    opt("quiet", 'Q', Value::No, ""),
     flag("no-curses", 'N', ""),
     flag("disable-ncurses", ' ', ""),
-    flag("simple-status", 's', ""),
+    flag("simple-status", 's', "One line; fails if a node is offline or there is no DC"),
     flag("web-cgi", 'w', ""),
     value("xml-file", 'x', ""),
-    value("pid-file", 'p', ""),
 ];
+
+/// Set in the environment of the process that goes on in the background.
+const BACKGROUND: &str = "SYSTOLE_CRM_MON_BACKGROUND";
 
 const SUMMARY: [Section; 5] =
     [Section::Stack, Section::Dc, Section::Times, Section::Counts, Section::Maintenance];
@@ -206,7 +215,17 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
     if given.has("as-xml") {
         out.format = Format::Xml;
     }
+    if let Some(path) = given.get("as-html") {
+        out.format = Format::Html;
+        out.set_file(path);
+    }
+    if given.has("simple-status") {
+        return one_line(&load(given)?.0, out);
+    }
     let choice = choose(given, out)?;
+    if given.has("daemonize") {
+        return background::start(given);
+    }
     let detail = given.has("show-detail");
     let show = Show {
         inactive: given.has("inactive") || out.is_xml(),
@@ -220,18 +239,52 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
         pending: true,
         failed_detail: false,
     };
-    let once = given.has("one-shot") || out.format != Format::Text;
+    let goes_on = match out.format {
+        Format::Text => true,
+        Format::Html => out.has_file(),
+        Format::Silent => given.has("external-agent"),
+        Format::Xml => false,
+    };
+    if given.has("one-shot") || !goes_on {
+        return show_once(given, out, show, &choice).map(|_| ());
+    }
+    watch(given, out, show, &choice)
+}
+
+/// Shows the state again and again.
+fn watch(given: &Given, out: &mut Out, show: Show, choice: &Choice) -> Result<(), (i32, String)> {
+    if let Some(agent) = given.get("external-agent") {
+        let recipient = given.get("external-recipient").unwrap_or_default().to_string();
+        let fencing = given.has("watch-fencing");
+        Notify { agent: agent.to_string(), recipient, fencing }.listen();
+    }
+    let ms = given.get("interval").map_or(5000, |i| cib_model::parse_interval_ms(Some(i))).max(100);
+    out.page.refresh_s = Some(ms.div_ceil(1000));
+    // A process that nobody looks at goes on without the cluster, and says so.
+    let alone = crate::cib::env(BACKGROUND).is_some();
     loop {
-        let live = show_once(given, out, show, &choice)?;
-        if once || !live {
+        let live = match show_once(given, out, show, choice) {
+            Err((_, text)) if alone => {
+                out.line(&text);
+                true
+            }
+            result => result?,
+        };
+        if out.has_file() {
+            let failed = |e| (exit::CANTCREAT, format!("the output cannot be written: {e}"));
+            out.replace().map_err(failed)?;
+        } else {
+            out.flush();
+        }
+        if !live {
             return Ok(());
         }
-        out.flush();
-        let ms = given.get("interval").map_or(5000, |i| cib_model::parse_interval_ms(Some(i)));
-        std::thread::sleep(std::time::Duration::from_millis(u64::from(ms.max(100))));
-        out.print("\x1b[H\x1b[2J");
-        out.no_spacer();
-        out.flush();
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(ms)));
+        if !out.has_file() {
+            out.print("\x1b[H\x1b[2J");
+            out.no_spacer();
+            out.flush();
+        }
     }
 }
 
@@ -242,15 +295,7 @@ fn show_once(
     show: Show,
     choice: &Choice,
 ) -> Result<bool, (i32, String)> {
-    let failed = |e: cib_store::StoreError| {
-        let code = e.exit_code();
-        (code, format!("Connection to cluster failed: {}", e.kind.text()))
-    };
-    let mut cib: Box<dyn Cib> = match given.get("xml-file") {
-        Some(path) => Box::new(FileCib::open(path, user()).map_err(failed)?),
-        None => connect().map_err(failed)?,
-    };
-    let cluster = Cluster::load(cib.as_mut()).map_err(failed)?;
+    let (cluster, live) = load(given)?;
     let report = Report {
         sections: choice.sections.clone(),
         show,
@@ -263,5 +308,48 @@ fn show_once(
     } else {
         cluster.print(&report, out);
     }
-    Ok(cib.is_live())
+    Ok(live)
+}
+
+/// The state, and whether it is a running cluster's.
+fn load(given: &Given) -> Result<(Cluster, bool), (i32, String)> {
+    let failed = |e: cib_store::StoreError| {
+        let code = e.exit_code();
+        (code, format!("Connection to cluster failed: {}", e.kind.text()))
+    };
+    let mut cib: Box<dyn Cib> = match given.get("xml-file") {
+        Some(path) => Box::new(FileCib::open(path, user()).map_err(failed)?),
+        None => connect().map_err(failed)?,
+    };
+    let cluster = Cluster::load(cib.as_mut()).map_err(failed)?;
+    Ok((cluster, cib.is_live()))
+}
+
+/// The line that monitoring systems read.
+fn one_line(cluster: &Cluster, out: &mut Out) -> Result<(), (i32, String)> {
+    let view = &cluster.view;
+    let mut wrong: Vec<String> = Vec::new();
+    if view.dc.is_none() {
+        wrong.push("No DC".into());
+    }
+    let offline = view.nodes.iter().filter(|n| !n.online);
+    wrong.extend(offline.map(|n| format!("offline node: {}", n.name)));
+    if !wrong.is_empty() {
+        out.line(&format!("CLUSTER WARN: {}", wrong.join(", ")));
+        return Err((exit::ERROR, String::new()));
+    }
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let standby = view.nodes.iter().filter(|n| n.standby && !n.maintenance).count();
+    let maintenance = view.nodes.iter().filter(|n| n.maintenance).count();
+    let mut parts =
+        vec![format!("{} online", counted(view.nodes.len() - standby - maintenance, "node"))];
+    if standby > 0 {
+        parts.push(counted(standby, "standby node"));
+    }
+    if maintenance > 0 {
+        parts.push(counted(maintenance, "maintenance node"));
+    }
+    let instances = counted(usize::try_from(view.instances).unwrap_or(0), "resource instance");
+    out.line(&format!("CLUSTER OK: {}, {instances} configured", parts.join(", ")));
+    Ok(())
 }

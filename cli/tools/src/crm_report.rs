@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cib_xml::{Doc, Style};
 use regex::Regex;
 
-use crate::args::{Given, Opt, flag, value};
+use crate::args::{Given, Opt, Value, flag, opt, value};
 use crate::cib::connect;
 use crate::dates::Date;
 use crate::exit;
@@ -29,6 +29,17 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("logfile", 'l', "A log file to take along"),
     value("sanitize", 'p', "Names of options that are secret too, as a regular expression"),
     value("user", 'u', "User for ssh"),
+    value("rsh", 'e', "Command to use in place of ssh"),
+    flag("sos-mode", ' ', "As sosreport wants it: this node only"),
+    opt("version", 'v', Value::No, ""),
+    // How to look for what is always in the same place here.
+    flag("no-search", 'M', ""),
+    flag("corosync", 'C', ""),
+    value("cluster", 'c', ""),
+    value("max-depth", 'D', ""),
+    value("patterns", 'L', ""),
+    value("cts", 'T', ""),
+    value("cts-log", ' ', ""),
 ];
 
 /// Names of options whose values are nobody's business.
@@ -133,7 +144,7 @@ fn since_epoch(at: SystemTime) -> u64 {
 impl Report<'_> {
     /// Nodes to collect from beside this one.
     fn others(&self, local: &str) -> Vec<String> {
-        if self.given.has("single-node") {
+        if self.given.has("single-node") || self.given.has("sos-mode") {
             return Vec::new();
         }
         let mut nodes: Vec<String> = match self.given.get("nodes") {
@@ -156,8 +167,10 @@ impl Report<'_> {
         if node.starts_with('-') {
             return false;
         }
-        let mut ssh = Command::new("ssh");
-        ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]);
+        let shell = self.given.get("rsh").unwrap_or("ssh -o BatchMode=yes -o ConnectTimeout=10");
+        let mut words = shell.split_whitespace();
+        let mut ssh = Command::new(words.next().unwrap_or("ssh"));
+        ssh.args(words);
         if let Some(user) = self.given.get("user") {
             ssh.args(["-l", user]);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cib_store::{Operation, StoreError, Target};
 use cib_xml::{Doc, Style};
 
-use crate::args::{Given, Opt, flag, value};
+use crate::args::{Given, Opt, Value, flag, opt, value};
 use crate::cib::{Cib, connect};
 use crate::exit;
 use crate::output::{Element, Out};
@@ -29,6 +29,8 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("ticket", 't', "The ticket"),
     flag("force", 'f', "Even if it is dangerous"),
     value("set-name", 'n', ""),
+    value("nvpair", 'i', ""),
+    opt("quiet", 'Q', Value::No, ""),
     value("xml-file", 'x', "Read the CIB from this file"),
 ];
 

@@ -26,6 +26,15 @@ const RELEASE: &str = "3.0.2";
 /// The same for the membership layer.
 const MEMBERSHIP_RELEASE: &str = "3.1.9";
 
+/// What the cluster can do, for programs that ask before they use it.
+const FEATURES: &str = "corosync-ge-2 monotonic systemd";
+
+/// The line that `cibadmin -!` prints.
+pub(crate) fn features_text() -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    format!("Pacemaker {RELEASE} (Build: Systole-{own}): {FEATURES}")
+}
+
 /// How a version is told: programs search for the number of a release after the name.
 pub(crate) fn version_text(name: &str) -> Option<String> {
     let own = env!("CARGO_PKG_VERSION");
@@ -62,17 +71,16 @@ pub(crate) fn pacemakerd(given: &Given, out: &mut Out) -> i32 {
         return not_started("pacemakerd", out);
     }
     let feature_set = crm_scheduler::FEATURE_SET;
-    let features = "corosync-ge-2 monotonic systemd";
     let own = env!("CARGO_PKG_VERSION");
     out.line(&format!("Pacemaker {RELEASE} (Systole {own})"));
-    out.line(&format!(" Supporting v{feature_set}: {features}"));
+    out.line(&format!(" Supporting v{feature_set}: {FEATURES}"));
     out.xml(
         Element::new("features")
             .attr("version", RELEASE)
             .attr("build", format!("Systole {own}"))
             .attr("feature_set", feature_set)
             .child(
-                features
+                FEATURES
                     .split(' ')
                     .fold(Element::new("list"), |list, f| list.child(Element::new("item").text(f))),
             ),

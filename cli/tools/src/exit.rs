@@ -16,6 +16,8 @@ pub const DATAERR: i32 = 65;
 pub const NOINPUT: i32 = 66;
 /// The host is not known.
 pub const NOHOST: i32 = 68;
+/// A file of the system is not there.
+pub const OSFILE: i32 = 72;
 /// A file cannot be made.
 pub const CANTCREAT: i32 = 73;
 /// The configuration is wrong.
@@ -28,6 +30,8 @@ pub const DIGEST: i32 = 104;
 pub const NOSUCH: i32 = 105;
 /// Needs `--force`.
 pub const UNSAFE: i32 = 107;
+/// What was to be made is there already.
+pub const EXISTS: i32 = 108;
 /// What was asked for is there several times.
 pub const MULTIPLE: i32 = 109;
 

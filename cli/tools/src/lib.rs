@@ -8,6 +8,8 @@ pub mod args;
 mod attrd_updater;
 pub mod cib;
 mod cibadmin;
+mod cibsecret;
+mod cmapctl;
 mod corosync;
 mod crm_attribute;
 mod crm_diff;
@@ -24,9 +26,12 @@ mod crm_verify;
 mod crmadmin;
 mod daemons;
 pub mod dates;
+mod devices;
 pub mod exit;
+mod html;
 pub mod input;
 mod iso8601;
+mod keygen;
 mod live;
 pub mod log;
 pub mod nvattrs;
@@ -68,6 +73,12 @@ const TABLE: &[Tool] = &[
         cibadmin::run,
         "Reads and changes the cluster's configuration and status",
     ),
+    tool(
+        "cibsecret",
+        cibsecret::OPTIONS,
+        cibsecret::run,
+        "Keeps values of parameters beside the CIB",
+    ),
     tool("corosync", daemons::COROSYNC_OPTIONS, daemons::corosync, "The membership layer"),
     tool(
         "corosync-cfgtool",
@@ -77,10 +88,11 @@ const TABLE: &[Tool] = &[
     ),
     tool(
         "corosync-cmapctl",
-        corosync::CMAP_OPTIONS,
-        corosync::cmapctl,
+        cmapctl::OPTIONS,
+        cmapctl::run,
         "Shows the settings of the membership layer",
     ),
+    tool("corosync-keygen", keygen::OPTIONS, keygen::run, "Makes the key of a cluster"),
     tool(
         "corosync-quorumtool",
         corosync::QUORUM_OPTIONS,
@@ -199,6 +211,11 @@ const NAMES: [&str; TABLE.len()] = {
     }
     names
 };
+
+/// The schema of results as XML, as RELAX NG: `api/api-result.rng`, for programs that read it.
+pub fn results_schema() -> String {
+    cib_schema::relax_ng_of(include_str!("results.grammar"))
+}
 
 /// Runs the tool `name` with the arguments after it and returns its exit status, 127 if there is no
 /// tool of this name.

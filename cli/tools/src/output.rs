@@ -7,6 +7,7 @@ use std::io::Write;
 
 use crate::args::{Given, quoted};
 use crate::exit::exit_text;
+use crate::html::Page;
 
 /// Version of the XML results' schema that we follow.
 pub const API_VERSION: &str = "2.38";
@@ -177,12 +178,17 @@ pub struct Out {
     request: String,
     stack: Vec<Element>,
     errors: Vec<String>,
+    /// Errors are kept for who runs the tool, rather than printed.
+    holds_errors: bool,
     /// Open lists: their title is printed with the first entry if it was not yet.
     lists: usize,
     /// Whether a spacer is due.
     spaced: bool,
-    file: Option<std::fs::File>,
+    /// The file that is written to rather than the standard output.
+    path: Option<String>,
     buffer: String,
+    /// How a page is written.
+    pub(crate) page: Page,
 }
 
 impl Out {
@@ -198,12 +204,10 @@ impl Out {
             Some("none") => Format::Silent,
             Some(other) => return Err(format!("Invalid value for --output-as: {other}")),
         };
-        let file = match given.get("output-to") {
-            None | Some("-") => None,
-            Some(path) => {
-                Some(std::fs::File::create(path).map_err(|e| format!("Cannot open {path}: {e}"))?)
-            }
-        };
+        let path = given.get("output-to").filter(|path| *path != "-").map(str::to_string);
+        if let Some(path) = &path {
+            std::fs::write(path, "").map_err(|e| format!("Cannot open {path}: {e}"))?;
+        }
         Ok(Out {
             tool: tool.into(),
             format,
@@ -212,10 +216,12 @@ impl Out {
             request: quoted(tool, args),
             stack: Vec::new(),
             errors: Vec::new(),
+            holds_errors: false,
             lists: 0,
             spaced: false,
-            file,
+            path,
             buffer: String::new(),
+            page: Page::of(given),
         })
     }
 
@@ -229,10 +235,12 @@ impl Out {
             request: tool.into(),
             stack: Vec::new(),
             errors: Vec::new(),
+            holds_errors: false,
             lists: 0,
             spaced: false,
-            file: None,
+            path: None,
             buffer: String::new(),
+            page: Page::default(),
         }
     }
 
@@ -241,9 +249,14 @@ impl Out {
         self.format == Format::Xml
     }
 
+    /// Whether results are text, or a page made of it.
+    fn is_text(&self) -> bool {
+        matches!(self.format, Format::Text | Format::Html)
+    }
+
     /// Prints text as it is; nothing in XML.
     pub fn print(&mut self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_text() {
             self.buffer.push_str(text);
             self.spaced = true;
         }
@@ -251,7 +264,7 @@ impl Out {
 
     /// Prints a line, as an entry of the innermost open list.
     pub fn item(&mut self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_text() {
             if self.lists > 0 {
                 self.buffer.extend(std::iter::repeat_n("  ", self.lists));
                 self.buffer.push_str("* ");
@@ -264,7 +277,7 @@ impl Out {
 
     /// Prints a line without regard to lists.
     pub fn line(&mut self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_text() {
             self.buffer.push_str(text);
             self.buffer.push('\n');
             self.spaced = true;
@@ -285,7 +298,7 @@ impl Out {
 
     /// An empty line, if something was printed before in the same list.
     pub fn spacer(&mut self) {
-        if self.format == Format::Text && self.spaced {
+        if self.is_text() && self.spaced {
             self.buffer.push('\n');
         }
     }
@@ -313,7 +326,7 @@ impl Out {
 
     /// Reports an error as it is.
     pub fn error(&mut self, text: &str) {
-        if self.format == Format::Xml {
+        if self.format == Format::Xml || self.holds_errors {
             self.errors.push(text.into());
         } else {
             self.flush();
@@ -327,24 +340,69 @@ impl Out {
         self.error(&text);
     }
 
+    /// Keeps errors for [`Out::held_errors`].
+    pub(crate) fn hold_errors(&mut self) {
+        self.holds_errors = true;
+    }
+
+    /// The errors that were kept, on one line.
+    pub(crate) fn held_errors(&mut self) -> String {
+        std::mem::take(&mut self.errors).join("; ")
+    }
+
     /// What was printed and not written out yet.
-    #[cfg(test)]
     pub(crate) fn take(&mut self) -> String {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Writes out what is there.
+    /// Whether results go to a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Sends what is printed to this file.
+    pub(crate) fn set_file(&mut self, path: &str) {
+        self.path = Some(path.to_string());
+    }
+
+    /// Writes out what is there; a page only when it is whole.
     pub fn flush(&mut self) {
+        if self.format == Format::Html {
+            return;
+        }
         let text = std::mem::take(&mut self.buffer);
-        let written = match &mut self.file {
-            Some(file) => file.write_all(text.as_bytes()),
-            None => {
-                let mut out = std::io::stdout().lock();
-                out.write_all(text.as_bytes()).and_then(|()| out.flush())
-            }
+        let written = match &self.path {
+            Some(path) => std::fs::File::options()
+                .append(true)
+                .create(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(text.as_bytes())),
+            None => print_out(&text),
         };
         // A reader that went away needs no more.
         let _ = written;
+    }
+
+    /// Writes what was printed in place of what was written before, as a page if that is asked
+    /// for.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn replace(&mut self) -> std::io::Result<()> {
+        let mut text = std::mem::take(&mut self.buffer);
+        if self.format == Format::Html {
+            text = self.page.write(&self.tool, &text);
+        }
+        self.no_spacer();
+        match &self.path {
+            // Whoever reads the file sees a whole one.
+            Some(path) => {
+                let new = format!("{path}.new");
+                std::fs::write(&new, text)?;
+                std::fs::rename(&new, path)
+            }
+            None => print_out(&text),
+        }
     }
 
     /// Ends the output with the exit status, which is returned.
@@ -368,7 +426,17 @@ impl Out {
             root.push(status);
             self.buffer.push_str(&root.to_text());
         }
-        self.flush();
+        if self.format == Format::Html {
+            // A reader that went away needs no more.
+            let _ = self.replace();
+        } else {
+            self.flush();
+        }
         code
     }
+}
+
+fn print_out(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }

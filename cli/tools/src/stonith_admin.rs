@@ -3,7 +3,8 @@
 use crm_api::{Request, Response};
 use crm_fencer::{Record, State};
 
-use crate::args::{Given, Opt, Value, flag, opt, value};
+use crate::args::{Given, Opt, flag, value};
+use crate::devices;
 use crate::exit;
 use crate::live::ask;
 use crate::output::{Element, Out};
@@ -20,12 +21,45 @@ pub(crate) const OPTIONS: &[Opt] = &[
     flag("broadcast", 'b', "With --history: ask all nodes"),
     flag("list-registered", 'L', "All devices"),
     value("list", 'l', "Devices that can fence a node"),
-    flag("list-installed", 'I', ""),
+    flag("list-installed", 'I', "Agents that are installed here"),
+    value("list-targets", 's', "Nodes that a device can fence"),
+    value("query", 'Q', "Ask a device whether it is there"),
+    flag("metadata", 'M', "What --agent says about itself"),
+    flag("validate", 'K', "Have --agent check its --option values"),
+    value("agent", 'a', "A fence agent, as fence_ipmilan"),
+    value("option", 'o', "A parameter NAME=VALUE"),
+    value("env-option", 'e', "A parameter with the value of OCF_RESKEY_NAME"),
+    value("device", 'v', "With --validate: the device whose secrets are used"),
     value("timeout", 't', "How long one agent may take"),
-    value("tolerance", ' ', ""),
-    value("delay", ' ', ""),
-    flag("as-node-id", 'n', ""),
-    opt("quiet", 'Q', Value::No, ""),
+    value("tolerance", ' ', "Do nothing if it was done within this time"),
+    value("tag", 'T', ""),
+    value("delay", 'y', ""),
+    value("register", 'R', ""),
+    value("deregister", 'D', ""),
+    value("register-level", 'r', ""),
+    value("deregister-level", 'd', ""),
+    value("index", 'i', ""),
+    flag("as-node-id", 'n', "With --last: the node is named by its id"),
+];
+
+const COMMANDS: [&str; 17] = [
+    "reboot",
+    "fence",
+    "unfence",
+    "confirm",
+    "history",
+    "last",
+    "list-registered",
+    "list",
+    "list-installed",
+    "list-targets",
+    "query",
+    "metadata",
+    "validate",
+    "register",
+    "deregister",
+    "register-level",
+    "deregister-level",
 ];
 
 type Fail = (i32, String);
@@ -34,16 +68,16 @@ pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
     match perform(given, out) {
         Ok(()) => exit::OK,
         Err((code, text)) => {
-            out.fail(&text);
+            if !text.is_empty() {
+                out.fail(&text);
+            }
             code
         }
     }
 }
 
 fn perform(given: &Given, out: &mut Out) -> Result<(), Fail> {
-    let commands =
-        ["reboot", "fence", "unfence", "confirm", "history", "last", "list-registered", "list"];
-    let Some(command) = given.last_of(&commands) else {
+    let Some(command) = given.last_of(&COMMANDS) else {
         return Err((exit::USAGE, "No command specified".into()));
     };
     let target = given.get(command).unwrap_or_default().to_string();
@@ -56,12 +90,31 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), Fail> {
             out.line(&format!("Confirmed that node {target} is down"));
             Ok(())
         }
-        "history" | "last" => history(given, command, &target, out),
-        _ => devices((command == "list").then_some(target), out),
+        "history" | "last" => {
+            let target = if given.has("as-node-id") { name_of(target)? } else { target };
+            history(given, command, &target, out)
+        }
+        "list-installed" => devices::list_installed(out),
+        "list-targets" => devices::list_targets(&target, out),
+        "query" => devices::query(&target, out),
+        "metadata" => devices::metadata(given, out),
+        "validate" => devices::validate(given, out),
+        "register" | "deregister" | "register-level" | "deregister-level" => {
+            let text = "devices and levels are those of the CIB: configure them there, as with \
+                        'pcs stonith', 'crm configure' or 'systole stonith'";
+            Err((exit::ERROR, text.into()))
+        }
+        _ => registered((command == "list").then_some(target), out),
     }
 }
 
 fn fence(given: &Given, target: String, action: &str, out: &mut Out) -> Result<(), Fail> {
+    if let Some(tolerance) = given.get("tolerance") {
+        let within_s = u64::from(cib_model::parse_interval_ms(Some(tolerance))) / 1000;
+        if was_fenced(&target, action, within_s)? {
+            return Ok(());
+        }
+    }
     let timeout = given.get("timeout").map(|t| cib_model::parse_interval_ms(Some(t)));
     let timeout_ms = u64::from(timeout.unwrap_or(120_000));
     ask(&Request::Fence { target: target.clone(), action: action.into(), timeout_ms })?;
@@ -70,7 +123,29 @@ fn fence(given: &Given, target: String, action: &str, out: &mut Out) -> Result<(
     Ok(())
 }
 
-fn devices(target: Option<String>, out: &mut Out) -> Result<(), Fail> {
+/// Whether it was done within the last seconds.
+fn was_fenced(target: &str, action: &str, within_s: u64) -> Result<bool, Fail> {
+    let Response::Fencing(all) = ask(&Request::FencingHistory)? else {
+        return Err((exit::ERROR, "the daemon answers something else".into()));
+    };
+    let since = u64::try_from(crate::dates::Date::now().epoch()).unwrap_or(0);
+    let since = since.saturating_sub(within_s);
+    Ok(all.iter().any(|(r, at)| {
+        r.target == target && r.action == action && r.state == State::Done && *at >= since
+    }))
+}
+
+/// The name of the node with this id.
+fn name_of(id: String) -> Result<String, Fail> {
+    let Response::Info(info) = ask(&Request::Info)? else {
+        return Err((exit::ERROR, "the daemon answers something else".into()));
+    };
+    let node = info.nodes.iter().find(|(node, ..)| node.0.to_string() == id);
+    let unknown = || (exit::NOSUCH, format!("no node has the id {id}"));
+    node.map(|(_, name, _)| name.clone()).ok_or_else(unknown)
+}
+
+fn registered(target: Option<String>, out: &mut Out) -> Result<(), Fail> {
     let Response::Devices(list) = ask(&Request::FencingDevices { target })? else {
         return Err((exit::ERROR, "the daemon answers something else".into()));
     };

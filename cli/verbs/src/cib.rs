@@ -58,7 +58,8 @@ pub(crate) enum Verb {
     Edit,
     /// Bring the CIB to the latest schema
     Upgrade,
-    /// Write the schemas as RELAX NG files (pacemaker-X.Y.rng), for programs that read them
+    /// Write the schemas as RELAX NG files, for programs that read them: the CIB's as
+    /// pacemaker-X.Y.rng, that of the tools' results as api/api-result.rng
     Schemas {
         /// The folder; programs look in /usr/share/pacemaker
         folder: PathBuf,
@@ -143,7 +144,10 @@ fn schemas(folder: &Path) -> anyhow::Result<()> {
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         next = schema.next();
     }
-    Ok(())
+    let file = folder.join("api/api-result.rng");
+    std::fs::create_dir_all(folder.join("api"))
+        .and_then(|()| std::fs::write(&file, cli_tools::results_schema()))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// An element with its attributes and what is in it.

@@ -4,6 +4,8 @@
 //! [`Response::Event`]s until it hangs up. Requests carry no user: the daemon takes the peer's
 //! credentials from the socket.
 
+pub mod secret;
+
 use cib_store::Operation;
 use crm_attributes::Update;
 use crm_fencer::Record;
@@ -91,6 +93,8 @@ pub enum Request {
     Shutdown,
     /// Send events from now on.
     Subscribe,
+    /// Change a secret on all members; answered once each has kept it. Only for root.
+    KeepSecret(secret::Change),
 }
 
 /// What the daemon answers.

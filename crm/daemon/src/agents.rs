@@ -14,10 +14,11 @@ use crm_node::Input;
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::daemon::Incoming;
 use crate::process::{self, Ended};
+use crate::secrets::Secrets;
 use crate::{fence, systemd};
 
 /// Where OCF agents live (`OCF_ROOT`).
@@ -39,16 +40,31 @@ pub(crate) struct Agents {
     sender: mpsc::UnboundedSender<Incoming>,
     /// Agents that have been asked what they are.
     asked: Arc<Mutex<BTreeSet<crm_executor::Agent>>>,
+    secrets: Secrets,
 }
 
 impl Agents {
-    pub(crate) fn new(sender: mpsc::UnboundedSender<Incoming>) -> Agents {
+    pub(crate) fn new(sender: mpsc::UnboundedSender<Incoming>, secrets: Secrets) -> Agents {
         let (devices, watches, asked) = Default::default();
-        Agents { devices, watches, sender, asked }
+        Agents { devices, watches, sender, asked, secrets }
     }
 
     /// Calls the agent and waits for its end.
-    pub(crate) async fn run(&self, operation: Operation, kill: oneshot::Receiver<()>) -> Outcome {
+    pub(crate) async fn run(
+        &self,
+        mut operation: Operation,
+        kill: oneshot::Receiver<()>,
+    ) -> Outcome {
+        match self.secrets.fill_in(&operation.resource, operation.params.clone()) {
+            Ok(params) => operation.params = params,
+            // A stop that fails has the node fenced: the agent may well do without.
+            Err(reason) if operation.action == "stop" => {
+                warn!("{} is stopped without its secrets: {reason}", operation.resource);
+            }
+            Err(reason) => {
+                return Outcome::broken(Status::Error, code::NOT_CONFIGURED, reason);
+            }
+        }
         match operation.agent.class.as_str() {
             "ocf" => ocf(&operation, kill).await,
             "stonith" => self.device(&operation, kill).await,
@@ -290,7 +306,8 @@ mod tests {
         };
         let (_kill, killed) = oneshot::channel();
         let (sender, _receiver) = mpsc::unbounded_channel();
-        let outcome = Agents::new(sender).run(operation, killed).await;
+        let secrets = Secrets::new(Path::new("/nowhere"));
+        let outcome = Agents::new(sender, secrets).run(operation, killed).await;
         assert_eq!(outcome.code, code::NOT_INSTALLED);
         assert!(outcome.reason.contains("ocf:nobody:Nothing"), "{}", outcome.reason);
     }

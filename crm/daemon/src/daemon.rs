@@ -21,6 +21,7 @@ use crate::agents::Agents;
 use crate::archive::Archive;
 use crate::files::CibFiles;
 use crate::ring::{Ring, RingEvent};
+use crate::secrets::Secrets;
 use crate::{Options, fence, ipc};
 
 /// Inputs that are taken before the timers get their turn again.
@@ -64,6 +65,7 @@ struct Daemon {
     files: Arc<CibFiles>,
     archive: Archive,
     agents: Agents,
+    secrets: Secrets,
     clock: Clock,
     sender: mpsc::UnboundedSender<Incoming>,
     receiver: mpsc::UnboundedReceiver<Incoming>,
@@ -111,6 +113,7 @@ impl Daemon {
             life: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             cib: loaded.doc,
+            encrypted: prepared.encrypted,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         let (asked_sender, asked) = mpsc::channel(256);
@@ -121,12 +124,14 @@ impl Daemon {
             // The loop is gone only when the process ends.
             let _ = to_loop.send(Incoming::Ring(event));
         })?;
+        let secrets = Secrets::new(&options.state_dir);
         Ok(Daemon {
             node,
             ring,
             files: Arc::new(files),
             archive,
-            agents: Agents::new(sender.clone()),
+            agents: Agents::new(sender.clone(), secrets.clone()),
+            secrets,
             clock,
             sender,
             receiver,
@@ -263,8 +268,17 @@ impl Daemon {
                         let _ = kill.send(());
                     }
                 }
-                Effect::RunFenceAgent { run, agent, options, timeout_ms } => {
-                    self.run_fence_agent(run, agent, options, timeout_ms);
+                Effect::RunFenceAgent { run, device, agent, options, timeout_ms } => {
+                    match self.secrets.fill_in(&device, options) {
+                        Ok(options) => self.run_fence_agent(run, agent, options, timeout_ms),
+                        Err(reason) => {
+                            self.tell(Input::FenceAgentFinished { run, result: Err(reason) })
+                        }
+                    }
+                }
+                Effect::KeepSecret { asker, number, change } => {
+                    let error = self.secrets.keep(&change).err();
+                    self.tell(Input::SecretKept { asker, number, error });
                 }
                 Effect::Schedule { plan, cib, now_s } => self.schedule(plan, cib, now_s),
                 Effect::History { at_ms, fact } => self.archive.fact(at_ms, fact),
@@ -283,6 +297,12 @@ impl Daemon {
                 Effect::Fatal(reason) => self.fatal(&reason),
             }
         }
+    }
+
+    /// An input for the machines that comes of carrying out an effect: taken after it.
+    fn tell(&self, input: Input) {
+        // The loop's own end of the channel is open as long as the daemon lives.
+        let _ = self.sender.send(Incoming::Node(input));
     }
 
     /// Work that takes a while, away from the loop.

@@ -14,6 +14,7 @@ mod plan;
 mod process;
 mod record;
 mod ring;
+mod secrets;
 mod systemd;
 
 use std::path::PathBuf;

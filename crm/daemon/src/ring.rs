@@ -18,6 +18,7 @@ pub(crate) struct Prepared {
     pub(crate) local: NodeId,
     pub(crate) nodes: BTreeMap<NodeId, String>,
     pub(crate) cluster: String,
+    pub(crate) encrypted: bool,
     config: Config,
     options: Options,
 }
@@ -52,7 +53,8 @@ impl Ring {
         let name = |id| config.node_name(id).map_or_else(|| format!("node{id}"), str::to_owned);
         let nodes = config.nodes.iter().map(|n| (n.id, name(n.id))).collect();
         let cluster = config.totem.cluster_name.clone();
-        Ok(Prepared { local, nodes, cluster, config, options: options.clone() })
+        let encrypted = config.totem.encrypted;
+        Ok(Prepared { local, nodes, cluster, encrypted, config, options: options.clone() })
     }
 
     /// Sends a message to all members; what the ring has no room for goes as soon as it has.

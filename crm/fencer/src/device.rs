@@ -184,6 +184,15 @@ impl Device {
         listed_hosts(self.param("pcmk_host_list").unwrap_or_default())
     }
 
+    /// The nodes that the configuration names (`pcmk_host_list`, `pcmk_host_map`), in order.
+    pub fn hosts(&self) -> Vec<String> {
+        let mut hosts = self.host_list();
+        hosts.extend(self.host_map().into_keys());
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+
     /// How it is found out whom the device can fence.
     pub fn host_check(&self) -> HostCheck {
         match self.param("pcmk_host_check") {

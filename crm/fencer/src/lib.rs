@@ -192,6 +192,8 @@ pub enum Effect {
     Run {
         /// The run's number.
         run: RunId,
+        /// The device's id.
+        device: String,
         /// The agent's name.
         agent: String,
         /// Options in the order given, `action` among them.
@@ -476,21 +478,22 @@ impl Fencer {
             return;
         };
         let options = device.options(action, Some(target));
-        let agent = device.agent.clone();
-        self.start_run(RunFor::Attempt { id, attempt }, agent, options, timeout_ms);
+        let device = device.clone();
+        self.start_run(RunFor::Attempt { id, attempt }, device, options, timeout_ms);
     }
 
     fn start_run(
         &mut self,
         purpose: RunFor,
-        agent: String,
+        device: Device,
         options: Vec<(String, String)>,
         timeout_ms: u64,
     ) {
         self.runs += 1;
         let run = RunId(self.runs);
         self.running.insert(run, purpose);
-        self.effects.push_back(Effect::Run { run, agent, options, timeout_ms });
+        let Device { id: device, agent, .. } = device;
+        self.effects.push_back(Effect::Run { run, device, agent, options, timeout_ms });
     }
 
     fn finished(&mut self, now: Instant, run: RunId, result: Result<String, String>) {
@@ -522,12 +525,12 @@ impl Fencer {
                 match operation.next(now) {
                     operation::Step::Wait => break,
                     operation::Step::List { device } => {
-                        let device = &self.config.devices[&device];
+                        let device = self.config.devices[&device].clone();
                         let options = device.options("list", None);
-                        let (agent, device_id) = (device.agent.clone(), device.id.clone());
+                        let device_id = device.id.clone();
                         let timeout_ms = device.timeout_ms("list").unwrap_or(60_000);
                         let purpose = RunFor::List { id: id.clone(), device: device_id };
-                        self.start_run(purpose, agent, options, timeout_ms);
+                        self.start_run(purpose, device, options, timeout_ms);
                     }
                     operation::Step::Run { attempt, executor, device, action, timeout_ms } => {
                         let target = operation.target().to_owned();

@@ -16,6 +16,10 @@ impl Node {
             self.cib_request(now, id, who, operation, force);
             return;
         }
+        if let Request::KeepSecret(change) = request {
+            self.keep_secret(id, &who.user, change);
+            return;
+        }
         let reads = matches!(
             request,
             Request::QueryAttributes { .. }
@@ -107,6 +111,7 @@ impl Node {
                 self.reply(id, Response::Done);
             }
             Request::Cib { .. }
+            | Request::KeepSecret(_)
             | Request::Membership
             | Request::Cmap { .. }
             | Request::ExpectVotes(_)

@@ -12,6 +12,7 @@ mod cib;
 mod client;
 mod history;
 mod node;
+mod secrets;
 mod sight;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use cib_store::{Version, Who};
 use cib_xml::Doc;
+use crm_api::secret::Change;
 use crm_api::{EventKind, Request, Response};
 use crm_controller::Level;
 use crm_executor::{Agent, Operation, Outcome};
@@ -43,6 +45,8 @@ pub struct Setup {
     pub wall_ms: u64,
     /// The CIB as it was on disk.
     pub cib: Doc,
+    /// Whether nobody outside can read what members say to each other.
+    pub encrypted: bool,
     /// What this program calls itself.
     pub version: String,
 }
@@ -55,6 +59,7 @@ enum Message {
     Fencer(crm_fencer::Message),
     Controller(crm_controller::Message),
     History(Note),
+    Secret(secrets::SecretMessage),
 }
 
 /// Incremented with every change that an older member would misread.
@@ -110,6 +115,15 @@ pub enum Input {
         /// Which.
         version: Version,
     },
+    /// [`Effect::KeepSecret`] has been carried out.
+    SecretKept {
+        /// Who asked for it.
+        asker: NodeId,
+        /// By which number.
+        number: u64,
+        /// Why not, if it failed.
+        error: Option<String>,
+    },
     /// Something outside says that a resource has died.
     CheckNow {
         /// Which, as the executor knows it.
@@ -153,12 +167,23 @@ pub enum Effect {
     RunFenceAgent {
         /// The run's number.
         run: crm_fencer::RunId,
+        /// The device's id.
+        device: String,
         /// The agent's name.
         agent: String,
         /// Options for its standard input.
         options: Vec<(String, String)>,
         /// Milliseconds until it is ended.
         timeout_ms: u64,
+    },
+    /// Keep or forget a secret on disk, then say [`Input::SecretKept`].
+    KeepSecret {
+        /// Who asked for it.
+        asker: NodeId,
+        /// By which number.
+        number: u64,
+        /// What.
+        change: Change,
     },
     /// Compute a plan.
     Schedule {

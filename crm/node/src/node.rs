@@ -12,6 +12,7 @@ use crm_fencer::{Fencer, State};
 use crm_history::Fact;
 use membership_base::{Delivered, Instant, View};
 
+use crate::secrets::Secrets;
 use crate::{Effect, Input, Message, PROTOCOL, Setup, cib, history};
 
 /// What a pending CIB request or fencing ticket belongs to.
@@ -32,6 +33,7 @@ enum Asker {
 pub struct Node {
     pub(crate) setup: Setup,
     pub(crate) view: View,
+    pub(crate) secrets: Secrets,
     store: Store,
     pub(crate) attributes: Attributes,
     pub(crate) fencer: Fencer,
@@ -73,6 +75,7 @@ impl Node {
         });
         Node {
             view: View::default(),
+            secrets: Secrets::default(),
             store,
             attributes: Attributes::new(&name),
             fencer: Fencer::new(&name, setup.life, setup.wall_ms),
@@ -113,6 +116,9 @@ impl Node {
             }
             Input::Persisted { version } => {
                 self.store.handle(now, cib_store::Input::Persisted { version });
+            }
+            Input::SecretKept { asker, number, error } => {
+                self.secret_kept(asker, number, error);
             }
             Input::CheckNow { resource } => {
                 self.executor.handle(now, crm_executor::Input::CheckNow { resource });
@@ -211,6 +217,7 @@ impl Node {
         let members = self.names(&view);
         let quorate = view.quorate;
         self.view = view.clone();
+        self.secrets_view_changed();
         self.effects.push_back(Effect::Event(EventKind::Membership {
             members: members.clone(),
             lost,
@@ -265,6 +272,7 @@ impl Node {
                 self.controller.handle(now, crm_controller::Input::Delivered { sender, message });
             }
             Ok(Message::History(note)) => self.record(now, Fact::Note { dc: name, note }),
+            Ok(Message::Secret(message)) => self.secret_delivered(sender, message),
             Err(error) => {
                 let text = format!("a message of node {name} cannot be read: {error}");
                 self.effects.push_back(Effect::Log(Level::Error, text));
@@ -404,8 +412,14 @@ impl Node {
     fn fencer_effect(&mut self, now: Instant, effect: crm_fencer::Effect) {
         match effect {
             crm_fencer::Effect::Broadcast(message) => self.send(Message::Fencer(message)),
-            crm_fencer::Effect::Run { run, agent, options, timeout_ms } => {
-                self.effects.push_back(Effect::RunFenceAgent { run, agent, options, timeout_ms });
+            crm_fencer::Effect::Run { run, device, agent, options, timeout_ms } => {
+                self.effects.push_back(Effect::RunFenceAgent {
+                    run,
+                    device,
+                    agent,
+                    options,
+                    timeout_ms,
+                });
             }
             crm_fencer::Effect::Ended { tickets, record } => {
                 let error = match &record.state {

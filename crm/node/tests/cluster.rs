@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crm_api::secret::{Change, Place, Secret};
 use crm_api::{EventKind, Request, Response};
 use crm_executor::Outcome;
 use crm_graph::{Action, ActionKind, Resource, Synapse, Transition};
@@ -22,6 +23,10 @@ struct Cluster {
     log: Vec<String>,
     replies: Vec<(NodeId, Response)>,
     fence_works: bool,
+    /// A node on which secrets cannot be kept, and one on which that takes for ever.
+    disk_full: Option<NodeId>,
+    disk_hangs: Option<NodeId>,
+    encrypted: bool,
 }
 
 fn names() -> BTreeMap<NodeId, String> {
@@ -40,6 +45,9 @@ impl Cluster {
             log: Vec::new(),
             replies: Vec::new(),
             fence_works: true,
+            disk_full: None,
+            disk_hangs: None,
+            encrypted: true,
         };
         (1..=3).for_each(|n| cluster.boot(n));
         cluster
@@ -51,6 +59,7 @@ impl Cluster {
             nodes: names(),
             cluster: "test".into(),
             life: self.now + u64::from(n),
+            encrypted: self.encrypted,
             wall_ms: 1_700_000_000_000,
             cib: cib_store::empty_cib(),
             version: "0".into(),
@@ -122,6 +131,12 @@ impl Cluster {
                     let result = if works { Ok(String::new()) } else { Err("no answer".into()) };
                     self.input(id, Input::FenceAgentFinished { run, result });
                 }
+                Effect::KeepSecret { .. } if self.disk_hangs == Some(id) => {}
+                Effect::KeepSecret { asker, number, change } => {
+                    self.log.push(format!("{id}: keeps {change:?}"));
+                    let error = (self.disk_full == Some(id)).then(|| "disk full".to_owned());
+                    self.input(id, Input::SecretKept { asker, number, error });
+                }
                 Effect::Schedule { plan, cib, .. } => {
                     let result = Ok((self.planner)(&cib, plan));
                     self.input(id, Input::Planned { plan, result, input: None });
@@ -159,6 +174,15 @@ impl Cluster {
             self.now += 1;
         }
         panic!("it does not come to rest: {:?}", self.log);
+    }
+
+    /// Root of node 1 sets a secret.
+    fn set_secret(&mut self, user: &str) {
+        let place = Place::new("r", "password").unwrap();
+        let change = Change { place, value: Some(Secret::new("open sesame").unwrap()) };
+        let who = cib_store::Who { user: user.into(), ..cib_store::Who::default() };
+        let request = Request::KeepSecret(change);
+        self.input(NodeId(1), Input::Client { id: 7, who, request });
     }
 
     fn cib(&self, n: u32) -> cib_xml::Node<'_> {
@@ -348,4 +372,55 @@ fn no_name_is_the_local_node_in_a_query_as_in_an_update() {
         };
         assert_eq!(all.len(), found, "node {n}");
     }
+}
+
+fn failure(response: &Response) -> &str {
+    match response {
+        Response::Failed { reason, .. } => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_secret_is_kept_by_all_members_before_the_tool_is_answered() {
+    let mut cluster = Cluster::new(|_, _| plan(vec![]));
+    cluster.view(&[1, 2, 3]);
+    cluster.run(1000);
+    cluster.set_secret("root");
+    assert!(cluster.replies.is_empty());
+    cluster.run(2000);
+    assert_eq!(cluster.replies, [(NodeId(1), Response::Done)]);
+    let kept = cluster.log.iter().filter(|line| line.contains("keeps")).collect::<Vec<_>>();
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert!(kept.iter().all(|line| !line.contains("sesame")), "{kept:?}");
+}
+
+#[test]
+fn a_secret_that_not_all_members_keep_is_an_error_that_names_them() {
+    let mut cluster = Cluster::new(|_, _| plan(vec![]));
+    (cluster.disk_full, cluster.disk_hangs) = (Some(NodeId(2)), Some(NodeId(3)));
+    cluster.view(&[1, 2, 3]);
+    cluster.run(1000);
+    cluster.set_secret("root");
+    cluster.run(2000);
+    assert!(cluster.replies.is_empty());
+    cluster.crash(3);
+    cluster.view(&[1, 2]);
+    let reason = failure(&cluster.replies[0].1);
+    assert!(reason.contains("n2: disk full") && reason.contains("n3 was lost"), "{reason}");
+}
+
+#[test]
+fn a_secret_goes_over_an_encrypted_ring_only_and_from_root_only() {
+    let mut cluster = Cluster::new(|_, _| plan(vec![]));
+    cluster.encrypted = false;
+    cluster.boot(1);
+    cluster.view(&[1, 2, 3]);
+    cluster.run(1000);
+    cluster.set_secret("root");
+    cluster.set_secret("hacluster");
+    cluster.run(2000);
+    let reasons: Vec<&str> = cluster.replies.iter().map(|(_, r)| failure(r)).collect();
+    assert!(reasons[0].contains("not encrypted") && reasons[1].contains("only root"));
+    assert!(!cluster.log.iter().any(|line| line.contains("keeps")));
 }

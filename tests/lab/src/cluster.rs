@@ -86,6 +86,7 @@ impl Lab {
 const TOOLS: &[&str] = &[
     "attrd_updater",
     "cibadmin",
+    "cibsecret",
     "corosync-cfgtool",
     "corosync-cmapctl",
     "corosync-keygen",

@@ -24,7 +24,7 @@ const BOOT: &str = r#"set -e
 own=/run/peers
 mkdir -p $own/usr/sbin $own/usr/share/pacemaker $own/usr/lib/python3 "$HOME"
 program=$(readlink -f "$(command -v systole)")
-for name in $("$program" --tool-names) corosync-keygen; do
+for name in $("$program" --tool-names); do
     ln -s "$program" $own/usr/sbin/$name
 done
 "$program" cib schemas $own/usr/share/pacemaker

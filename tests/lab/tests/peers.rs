@@ -122,6 +122,7 @@ fn crm_works() {
     peers.says("cibadmin -Q --xpath //master", "ms2");
     peers.all(&["crm configure upgrade force"]);
     peers.says("crm configure show ms2", "promotable=true");
+    peers.ok("crm configure graph dot /run/graph.dot && grep -q digraph /run/graph.dot");
 
     crm_resources(&peers);
     crm_nodes(&peers);
@@ -148,6 +149,15 @@ fn crm_resources(peers: &Peers) {
         "crm resource maintenance p3 off",
     ]);
     peers.says("crm resource failcount p3 show node1", "name=fail-count-p3 value=0");
+    peers.all(&[
+        "crm resource secret p1 set passwd 'open sesame'",
+        "crm resource secret p1 check passwd",
+        "crm resource secret p1 unstash passwd",
+        "crm resource secret p1 stash passwd",
+    ]);
+    peers.says("crm resource secret p1 show passwd", "open sesame");
+    peers.says("crm resource param p1 show passwd", "lrm://");
+    peers.all(&["crm resource secret p1 delete passwd"]);
     peers.all(&["crm resource failcount p3 delete node1", "crm resource stop p3"]);
     peers.wait_stopped("p3");
     peers.all(&["crm resource start p3"]);
@@ -246,14 +256,30 @@ fn pcs_cluster(peers: &Peers) {
         "pcs cluster cib-push /run/new.xml diff-against=/run/old.xml",
     ]);
     peers.says("pcs resource config x1", "ocf");
+    peers.says("pcs property config --all", "no-quorum-policy");
     peers.all(&[
         "pcs tag create t1 q1 q2",
         "pcs tag update t1 remove q2",
         "pcs tag delete t1",
         "pcs acl role create rd read xpath /cib",
         "pcs acl user create bob rd",
+        "pcs acl role create wr write id q1",
+        "pcs acl permission add wr deny xpath /cib/status",
+        "pcs acl group create operators wr",
+        "pcs acl role assign wr bob",
+        "pcs acl config",
+        "pcs acl role unassign wr bob",
+        "pcs acl role delete wr",
+        "pcs acl group delete operators",
         "pcs acl enable",
         "pcs acl disable",
+        "pcs resource bundle create b1 container docker image=x replicas=2 network \
+         control-port=9999 ip-range-start=10.77.0.70 port-map port=80 --disabled",
+        "pcs resource create b1r ocf:heartbeat:Dummy bundle b1",
+        "pcs resource bundle update b1 container replicas=3",
+        "pcs resource config b1",
+        "pcs status",
+        "pcs resource delete b1",
         "pcs alert create path=/bin/true id=al1",
         "pcs alert recipient add al1 value=/run/x",
         "pcs alert delete al1",

@@ -76,6 +76,7 @@ impl Host {
             nodes: nodes.clone(),
             cluster: "sim".to_owned(),
             life,
+            encrypted: true,
             wall_ms: WALL_MS,
             cib,
             version: "sim".to_owned(),

@@ -517,6 +517,9 @@ impl World {
                     self.checker.acknowledged(&mark);
                 }
             }
+            Effect::KeepSecret { asker, number, .. } => {
+                self.input(id, Input::SecretKept { asker, number, error: None });
+            }
             Effect::Event(_) | Effect::History { .. } => {}
             Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
             Effect::Leave => self.kill_daemon(id),

@@ -203,7 +203,8 @@ impl Call {
             .env("OCF_RESOURCE_TYPE", kind)
             .env("OCF_RESOURCE_PROVIDER", provider)
             .env("OCF_RESKEY_CRM_meta_on_node", &self.node);
-        for (name, value) in self.params.iter().chain(&self.overrides) {
+        let params = self.params.iter().chain(&self.overrides).cloned().collect();
+        for (name, value) in crate::devices::filled(name, params)? {
             agent.env(format!("OCF_RESKEY_{name}"), value);
         }
         out.flush();

@@ -170,7 +170,11 @@ fn fencing(plan: u32, nodes: &[&str]) -> Input {
     };
     let synapse = |action: Action| Synapse { id: action.id, priority: 0, action, inputs: vec![] };
     let synapses = (1..).zip(nodes).map(action).map(synapse).collect();
-    Input::Planned { plan, result: Ok(Transition { synapses, ..Transition::default() }) }
+    Input::Planned {
+        plan,
+        result: Ok(Transition { synapses, ..Transition::default() }),
+        input: None,
+    }
 }
 
 fn fences(effects: &[Effect]) -> Vec<(&str, u64)> {
