@@ -37,10 +37,6 @@ impl Doc {
     /// five), nests deeper than 200 elements, or is over 1 GiB.
     pub fn parse(source: &str) -> Result<Doc, ParseError> {
         let mut doc = Doc::default();
-        doc.lines.push(0);
-        doc.lines.extend(
-            source.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1),
-        );
         match parse_into(&mut doc, source) {
             Ok(()) => {
                 doc.base = (doc.nodes.len(), doc.text.len());
@@ -73,9 +69,16 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if source.len() > BYTES_MAX {
         return Err((0, format!("the document is over {BYTES_MAX} bytes")));
     }
-    if let Some(at) = source.bytes().position(is_forbidden) {
-        let byte = source.as_bytes()[at];
-        return Err((at, format!("the control character 0x{byte:02x} is not permitted in XML")));
+    doc.lines.push(0);
+    for (at, byte) in source.bytes().enumerate().filter(|(_, byte)| *byte < b' ') {
+        if byte == b'\n' {
+            doc.lines.push(at as u32 + 1);
+        } else if is_forbidden(byte) {
+            return Err((
+                at,
+                format!("the control character 0x{byte:02x} is not permitted in XML"),
+            ));
+        }
     }
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();

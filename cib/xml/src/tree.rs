@@ -156,9 +156,12 @@ impl Doc {
     }
 
     fn store(&mut self, text: &str) -> Span {
-        let text = permitted(text);
+        self.store_permitted(&permitted(text))
+    }
+
+    fn store_permitted(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
-        self.text.push(&text);
+        self.text.push(text);
         Span { start, len: text.len() as u32 }
     }
 
@@ -207,13 +210,18 @@ impl Doc {
         &mut self,
         id: NodeId,
         name: &str,
-        value: &str,
+        value: &Cow<'_, str>,
         last: &mut Vec<Span>,
     ) {
         let name = self.intern(name);
         last.resize(self.names.len().max(last.len()), Span::default());
         let known = last[name as usize];
-        let span = if self.slice(known) == value { known } else { self.store(value) };
+        let span = match value {
+            value if self.slice(known) == *value => known,
+            // The reader has looked through its source.
+            Cow::Borrowed(value) => self.store_permitted(value),
+            Cow::Owned(value) => self.store(value),
+        };
         last[name as usize] = span;
         self.link_attr(id, name, span);
     }

@@ -118,6 +118,10 @@ impl Session<'_> {
             // What was shown takes as much memory as what is planned with: one after the other.
             let model = cluster.model.clone();
             drop(cluster);
+            if !simulate && place.is_none() && !given.has("save-output") {
+                // Nor does anything ask for the state again.
+                state.doc = Arc::default();
+            }
             let plan = schedule_model(model, now, self.flags, 1);
             self.show_plan(&plan)?;
             if simulate {
