@@ -181,7 +181,7 @@ fn element(
         let value = attr
             .normalized_value(quick_xml::XmlVersion::Implicit1_0)
             .map_err(|e| (offset, e.to_string()))?;
-        doc.push_attr_shared(id, attr.key.0, &value, last);
+        doc.push_attr_shared(id, attr.key.0, value, last);
     }
     Ok(id)
 }

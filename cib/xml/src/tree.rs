@@ -210,17 +210,17 @@ impl Doc {
         &mut self,
         id: NodeId,
         name: &str,
-        value: &Cow<'_, str>,
+        value: Cow<'_, str>,
         last: &mut Vec<Span>,
     ) {
         let name = self.intern(name);
         last.resize(self.names.len().max(last.len()), Span::default());
         let known = last[name as usize];
         let span = match value {
-            value if self.slice(known) == *value => known,
+            value if self.slice(known) == value => known,
             // The reader has looked through its source.
             Cow::Borrowed(value) => self.store_permitted(value),
-            Cow::Owned(value) => self.store(value),
+            Cow::Owned(value) => self.store(&value),
         };
         last[name as usize] = span;
         self.link_attr(id, name, span);
