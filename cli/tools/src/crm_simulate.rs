@@ -124,10 +124,8 @@ impl Session<'_> {
             }
             let plan = schedule_model(model, now, self.flags, 1);
             self.show_plan(&plan)?;
-            if simulate {
-                if !self.simulate(&mut state, plan)? {
-                    code = exit::ERROR;
-                }
+            if simulate && !self.simulate(&mut state, plan)? {
+                code = exit::ERROR;
             }
         }
         for path in given.get("save-output").into_iter().chain(place.as_deref()) {
