@@ -128,8 +128,7 @@ async fn take(
                  group {GROUP} may",
                 who.user
             );
-            let code = exit::INSUFFICIENT_PRIVILEGES;
-            return send(&mut stream, &Response::Failed { code, reason }).await;
+            return refuse(exit::INSUFFICIENT_PRIVILEGES, reason).await;
         }
         let subscribes = request == Request::Subscribe;
         let (answer, answers) = mpsc::channel(if subscribes { BACKLOG_MAX } else { 1 });
