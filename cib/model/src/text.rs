@@ -148,19 +148,19 @@ fn digits(text: &[u8]) -> (u64, usize) {
 
 /// Order of dotted version numbers; whatever follows the numbers is ignored.
 pub fn compare_versions(a: &str, b: &str) -> Ordering {
-    let parts = |v: &str| -> Vec<i64> {
+    fn parts(v: &str) -> impl Iterator<Item = i64> {
         let v = v.trim_start();
         let end = v.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(v.len());
-        v[..end].split('.').map(|p| scan_int(p).unwrap_or(0)).collect()
-    };
-    let (a, b) = (parts(a), parts(b));
-    for i in 0..a.len().max(b.len()) {
-        let order = a.get(i).unwrap_or(&0).cmp(b.get(i).unwrap_or(&0));
-        if order != Ordering::Equal {
+        v[..end].split('.').map(|p| scan_int(p).unwrap_or(0))
+    }
+    let (mut a, mut b) = (parts(a), parts(b));
+    loop {
+        let (a, b) = (a.next(), b.next());
+        let order = a.unwrap_or(0).cmp(&b.unwrap_or(0));
+        if order != Ordering::Equal || (a.is_none() && b.is_none()) {
             return order;
         }
     }
-    Ordering::Equal
 }
 
 /// A resource id without the number of a clone instance (`rsc:3` is `rsc`).

@@ -5,8 +5,6 @@
 //! order and cuts the arenas to their former lengths. A committed journal is the difference between
 //! the two states, from which [`crate::patch`] makes a patchset without comparing documents.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
 use crate::tree::{AttrData, Doc, NONE, NodeData, NodeId};
@@ -171,7 +169,7 @@ impl Doc {
         }
         self.nodes.truncate(journal.nodes);
         self.attrs.truncate(journal.attrs);
-        Arc::make_mut(&mut self.text).truncate(journal.text);
+        self.text.truncate(journal.text);
         for name in self.names.drain(journal.names..) {
             self.name_index.remove(&name);
         }

@@ -3,7 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::tree::{Doc, Kind, Node, NodeId, is_forbidden};
+use crate::tree::{Doc, Kind, Node, NodeId, Span, is_forbidden};
 
 /// Deeper documents are refused: nobody nests a CIB like that, and walks may recurse.
 const DEPTH_MAX: usize = 200;
@@ -37,12 +37,11 @@ impl Doc {
     /// five), nests deeper than 200 elements, or is over 1 GiB.
     pub fn parse(source: &str) -> Result<Doc, ParseError> {
         let mut doc = Doc::default();
-        doc.lines.push(0);
-        doc.lines.extend(
-            source.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1),
-        );
         match parse_into(&mut doc, source) {
-            Ok(()) => Ok(doc),
+            Ok(()) => {
+                doc.base = (doc.nodes.len(), doc.text.len());
+                Ok(doc)
+            }
             Err((offset, reason)) => {
                 Err(ParseError { position: position(&doc.lines, offset), reason })
             }
@@ -70,13 +69,21 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if source.len() > BYTES_MAX {
         return Err((0, format!("the document is over {BYTES_MAX} bytes")));
     }
-    if let Some(at) = source.bytes().position(is_forbidden) {
-        let byte = source.as_bytes()[at];
-        return Err((at, format!("the control character 0x{byte:02x} is not permitted in XML")));
+    doc.lines.push(0);
+    for (at, byte) in source.bytes().enumerate().filter(|(_, byte)| *byte < b' ') {
+        if byte == b'\n' {
+            doc.lines.push(at as u32 + 1);
+        } else if is_forbidden(byte) {
+            return Err((
+                at,
+                format!("the control character 0x{byte:02x} is not permitted in XML"),
+            ));
+        }
     }
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();
     let mut text = String::new();
+    let mut last = Vec::new();
     loop {
         let offset = reader.buffer_position() as usize;
         let event =
@@ -97,14 +104,14 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
                 flush_text(doc, &open, &mut text).map_err(fail)?;
                 match other {
                     Event::Start(start) => {
-                        let id = element(doc, &open, &start, offset)?;
+                        let id = element(doc, &open, &mut last, &start, offset)?;
                         if open.len() >= DEPTH_MAX {
                             return Err(fail(format!("elements nest deeper than {DEPTH_MAX}")));
                         }
                         open.push(id);
                     }
                     Event::Empty(start) => {
-                        element(doc, &open, &start, offset)?;
+                        element(doc, &open, &mut last, &start, offset)?;
                     }
                     Event::End(_) => {
                         open.pop();
@@ -157,6 +164,7 @@ fn flush_text(doc: &mut Doc, open: &[NodeId], text: &mut String) -> Result<(), S
 fn element(
     doc: &mut Doc,
     open: &[NodeId],
+    last: &mut Vec<Span>,
     start: &BytesStart<'_>,
     offset: usize,
 ) -> Result<NodeId, Failure> {
@@ -173,7 +181,7 @@ fn element(
         let value = attr
             .normalized_value(quick_xml::XmlVersion::Implicit1_0)
             .map_err(|e| (offset, e.to_string()))?;
-        doc.push_attr(id, attr.key.0, &value);
+        doc.push_attr_shared(id, attr.key.0, value, last);
     }
     Ok(id)
 }

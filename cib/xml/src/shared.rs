@@ -15,9 +15,52 @@ pub struct Text {
     len: u32,
 }
 
-impl Text {
-    pub(crate) fn new(all: &Arc<String>, start: u32, len: u32) -> Text {
-        Text { all: all.clone(), start, len }
+/// All text of a document, in two parts: what pieces may have been taken of, and what was written
+/// since. So a change copies nothing that somebody else reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts {
+    shared: Arc<String>,
+    /// Follows after `shared`.
+    own: String,
+}
+
+impl Texts {
+    pub(crate) fn len(&self) -> usize {
+        self.shared.len() + self.own.len()
+    }
+
+    /// Appends `text`, in one part; where it begins is the length before.
+    pub(crate) fn push(&mut self, text: &str) {
+        match Arc::get_mut(&mut self.shared).filter(|_| self.own.is_empty()) {
+            Some(shared) => shared.push_str(text),
+            None => self.own.push_str(text),
+        }
+    }
+
+    /// What was appended at `start`.
+    pub(crate) fn slice(&self, start: u32, len: u32) -> &str {
+        let (start, len) = (start as usize, len as usize);
+        match start.checked_sub(self.shared.len()) {
+            Some(start) => &self.own[start..start + len],
+            None => &self.shared[start..start + len],
+        }
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn piece(&self, start: u32, len: u32) -> Text {
+        if (start as usize) < self.shared.len() {
+            Text { all: self.shared.clone(), start, len }
+        } else {
+            Text::from(self.slice(start, len))
+        }
+    }
+
+    /// Forgets what was appended after the length was `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.own.truncate(len.saturating_sub(self.shared.len()));
+        if len < self.shared.len() {
+            Arc::make_mut(&mut self.shared).truncate(len);
+        }
     }
 }
 
@@ -64,5 +107,33 @@ impl fmt::Debug for Text {
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&**self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Texts;
+
+    #[test]
+    fn pieces_stay_as_they_are_when_more_is_written() {
+        let mut texts = Texts::default();
+        texts.push("one");
+        let piece = texts.piece(0, 3);
+        texts.push("two");
+        let copied = texts.piece(3, 3);
+        drop(piece);
+        texts.push("three");
+        assert_eq!(
+            (texts.slice(0, 3), texts.slice(3, 3), texts.slice(6, 5)),
+            ("one", "two", "three")
+        );
+        assert_eq!((&*texts.piece(0, 3), &*copied, texts.slice(11, 0)), ("one", "two", ""));
+        texts.truncate(6);
+        assert_eq!((texts.len(), texts.slice(3, 3)), (6, "two"));
+        texts.truncate(1);
+        assert_eq!((texts.len(), texts.slice(0, 1)), (1, "o"));
+        texts.push("k");
+        assert_eq!(texts.slice(0, 1), "o");
+        assert_eq!(texts.slice(1, 1), "k");
     }
 }

@@ -1,12 +1,11 @@
 //! The arena.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::journal::Journal;
-use crate::shared::Text;
+use crate::shared::{Text, Texts};
 
 pub(crate) const NONE: u32 = u32::MAX;
 /// Growth that is not worth a compaction, in nodes and in bytes of text.
@@ -35,7 +34,7 @@ pub enum Kind {
     Comment,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span {
     start: u32,
     len: u32,
@@ -71,8 +70,7 @@ pub(crate) struct AttrData {
 pub struct Doc {
     pub(crate) nodes: Vec<NodeData>,
     pub(crate) attrs: Vec<AttrData>,
-    /// Shared with every [`Text`] that was taken of it; then the next write copies it first.
-    pub(crate) text: Arc<String>,
+    pub(crate) text: Texts,
     pub(crate) names: Vec<Box<str>>,
     pub(crate) name_index: FxHashMap<Box<str>, u32>,
     /// Offsets of line starts in the source, for positions in messages.
@@ -80,7 +78,7 @@ pub struct Doc {
     /// What an undo needs, while a transaction is open.
     pub(crate) journal: Option<Box<Journal>>,
     /// Nodes and bytes of text after the last compaction.
-    base: (usize, usize),
+    pub(crate) base: (usize, usize),
 }
 
 impl Doc {
@@ -158,14 +156,17 @@ impl Doc {
     }
 
     fn store(&mut self, text: &str) -> Span {
-        let text = permitted(text);
+        self.store_permitted(&permitted(text))
+    }
+
+    fn store_permitted(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
-        Arc::make_mut(&mut self.text).push_str(&text);
+        self.text.push(text);
         Span { start, len: text.len() as u32 }
     }
 
     pub(crate) fn slice(&self, span: Span) -> &str {
-        &self.text[span.start as usize..(span.start + span.len) as usize]
+        self.text.slice(span.start, span.len)
     }
 
     pub(crate) fn new_node(&mut self, kind: Kind, name: &str, text: &str) -> NodeId {
@@ -200,6 +201,32 @@ impl Doc {
     pub(crate) fn push_attr(&mut self, id: NodeId, name: &str, value: &str) {
         let name = self.intern(name);
         let value = self.store(value);
+        self.link_attr(id, name, value);
+    }
+
+    /// As [`Doc::push_attr`]. A value that is the same as the last one of that name is stored once:
+    /// entries of a history have half of their values in common.
+    pub(crate) fn push_attr_shared(
+        &mut self,
+        id: NodeId,
+        name: &str,
+        value: Cow<'_, str>,
+        last: &mut Vec<Span>,
+    ) {
+        let name = self.intern(name);
+        last.resize(self.names.len().max(last.len()), Span::default());
+        let known = last[name as usize];
+        let span = match value {
+            value if self.slice(known) == value => known,
+            // The reader has looked through its source.
+            Cow::Borrowed(value) => self.store_permitted(value),
+            Cow::Owned(value) => self.store(&value),
+        };
+        last[name as usize] = span;
+        self.link_attr(id, name, span);
+    }
+
+    fn link_attr(&mut self, id: NodeId, name: u32, value: Span) {
         let ix = self.attrs.len() as u32;
         self.attrs.push(AttrData { name, value, next: NONE });
         let node = self.node_mut(id.0);
@@ -563,7 +590,7 @@ impl<'a> Attr<'a> {
     /// Its value, to be kept.
     pub fn text(self) -> Text {
         let Span { start, len } = self.data.value;
-        Text::new(&self.doc.text, start, len)
+        self.doc.text.piece(start, len)
     }
 }
 

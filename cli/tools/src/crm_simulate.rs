@@ -5,7 +5,10 @@ mod inject;
 mod profile;
 mod state;
 
+use std::sync::Arc;
+
 use cib_model::{Time, scan_int};
+use cib_schema::Schema;
 use cib_store::StoreError;
 use cib_xml::{Doc, Style};
 use crm_scheduler::{Change, Note, Plan, PlanFlags, schedule_model};
@@ -95,7 +98,7 @@ impl Session<'_> {
     fn run(&mut self) -> Result<i32, input::Failure> {
         let given = self.given;
         let place = self.result_file()?;
-        let doc = self.input()?;
+        let doc = Arc::new(self.input()?);
         let mut state = State { doc, add_nodes: given.has("node-up") };
         let mut cluster = self.take_in(&state)?;
         self.show_current(&cluster);
@@ -112,14 +115,17 @@ impl Session<'_> {
         let wanted = ["run", "save-graph", "save-dotfile", "show-scores", "show-utilization"];
         if simulate || wanted.iter().any(|o| given.has(o)) {
             let now = self.effective_time(&state.doc, false)?;
-            let plan = schedule_model(cluster.model.clone(), now, self.flags, 1);
+            // What was shown takes as much memory as what is planned with: one after the other.
+            let model = cluster.model.clone();
+            drop(cluster);
+            if !simulate && place.is_none() && !given.has("save-output") {
+                // Nor does anything ask for the state again.
+                state.doc = Arc::default();
+            }
+            let plan = schedule_model(model, now, self.flags, 1);
             self.show_plan(&plan)?;
-            if simulate {
-                // What shares the state's text goes before it changes, or would have a copy.
-                drop(cluster);
-                if !self.simulate(&mut state, plan)? {
-                    code = exit::ERROR;
-                }
+            if simulate && !self.simulate(&mut state, plan)? {
+                code = exit::ERROR;
             }
         }
         for path in given.get("save-output").into_iter().chain(place.as_deref()) {
@@ -148,6 +154,7 @@ impl Session<'_> {
         match input::given_text(self.given)?.filter(|_| !self.given.has("live-check")) {
             Some(text) => {
                 let mut doc = input::parse(&text, "the state")?;
+                drop(text);
                 schema::update(&mut doc, self.out).map_err(|code| (code, String::new()))?;
                 Ok(doc)
             }
@@ -188,8 +195,11 @@ impl Session<'_> {
 
     fn take_in(&mut self, state: &State) -> Result<Cluster, input::Failure> {
         let mut doc = state.doc.clone();
-        // It was found to be good, or to be without schema, when it was read.
-        let _ = cib_schema::upgrade(&mut doc, None);
+        let named = doc.root().attr("validate-with").and_then(Schema::named);
+        if named.is_some_and(|schema| schema < Schema::LATEST) {
+            // It was found to be good, or to be without schema, when it was read.
+            let _ = cib_schema::upgrade(Arc::make_mut(&mut doc), None);
+        }
         let now = self.effective_time(&doc, true)?;
         Ok(Cluster::present(doc, now))
     }

@@ -20,7 +20,7 @@ pub(crate) use ops::status_text;
 /// A cluster at one moment.
 pub(crate) struct Cluster {
     /// The CIB.
-    pub doc: Doc,
+    pub doc: Arc<Doc>,
     /// The CIB as typed data.
     pub model: Arc<Model>,
     /// What is active where.
@@ -134,17 +134,17 @@ impl Cluster {
         let now = Time::from_epoch(Date::now().epoch());
         let model = Arc::new(Model::from_doc(&doc, now));
         let view = overview(model.clone(), now);
-        Cluster::new(doc, model, view)
+        Cluster::new(Arc::new(doc), model, view)
     }
 
     /// Takes a CIB in as it is at a time, without regard to constraints.
-    pub(crate) fn present(doc: Doc, now: Time) -> Cluster {
+    pub(crate) fn present(doc: Arc<Doc>, now: Time) -> Cluster {
         let model = Arc::new(Model::from_doc(&doc, now));
         let view = present(model.clone(), now);
         Cluster::new(doc, model, view)
     }
 
-    fn new(doc: Doc, model: Arc<Model>, view: Overview) -> Cluster {
+    fn new(doc: Arc<Doc>, model: Arc<Model>, view: Overview) -> Cluster {
         for (_, text) in view.problems.iter().filter(|(error, _)| *error) {
             crate::log::error("unpack", "unpack", text);
         }

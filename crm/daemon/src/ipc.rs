@@ -13,7 +13,7 @@ use anyhow::Context;
 use cib_store::Who;
 use crm_api::{Request, Response, exit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::UCred;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
@@ -21,6 +21,9 @@ use tokio::sync::mpsc;
 const CONNECTIONS_MAX: usize = 512;
 /// Answers and events that wait for a slow reader before it is hung up on.
 const BACKLOG_MAX: usize = 4096;
+/// Requests of one connection that are taken while earlier ones are being answered; of somebody who
+/// is neither root nor the cluster's user it is one.
+const AHEAD_MAX: usize = 64;
 /// The largest request of somebody who is neither root nor the cluster's user.
 const STRANGER_FRAME_MAX: usize = 1 << 20;
 /// Members of this group may talk to the cluster.
@@ -72,31 +75,53 @@ pub(crate) fn listen(path: &Path, sink: mpsc::Sender<Asked>) -> anyhow::Result<(
     Ok(())
 }
 
-async fn serve(mut stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Result<()> {
+async fn serve(stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Result<()> {
     let credentials = stream.peer_cred()?;
     let user = user_name(&credentials);
     let groups = group_names(&user, &credentials);
     let (client, command) = program(&credentials);
     let who = Who { user, groups, client, command, internal: false };
     let trusted = matches!(who.user.as_str(), "root" | "hacluster");
-    let limit = if trusted { crm_ipc::FRAME_MAX } else { STRANGER_FRAME_MAX };
+    let (limit, ahead) =
+        if trusted { (crm_ipc::FRAME_MAX, AHEAD_MAX) } else { (STRANGER_FRAME_MAX, 1) };
+    let (reader, writer) = stream.into_split();
+    let (turns, answers) = mpsc::channel(ahead);
+    tokio::try_join!(take(reader, limit, who, sink, turns), answer(writer, answers))?;
+    Ok(())
+}
+
+/// The answers to one request.
+type Answers = mpsc::Receiver<Response>;
+
+/// Reads requests until the tool has no more, ahead of the answers as far as `turns` has room.
+async fn take(
+    mut stream: OwnedReadHalf,
+    limit: usize,
+    who: Who,
+    sink: mpsc::Sender<Asked>,
+    turns: mpsc::Sender<Answers>,
+) -> anyhow::Result<()> {
+    let refuse = async |code, reason| {
+        let (answer, answers) = mpsc::channel(1);
+        answer.send(Response::Failed { code, reason }).await?;
+        anyhow::Ok(turns.send(answers).await?)
+    };
     loop {
         let mut length = [0; 4];
-        stream.read_exact(&mut length).await?;
+        if stream.read_exact(&mut length).await.is_err() {
+            return Ok(());
+        }
         let length = u32::from_le_bytes(length) as usize;
         if length > limit {
             let reason = format!("a request of {length} bytes is too large");
-            return send(&mut stream, &Response::Failed { code: exit::DATAERR, reason }).await;
+            return refuse(exit::DATAERR, reason).await;
         }
         let mut body = Vec::new();
         // Memory follows what really arrives, not what the length claims.
         (&mut stream).take(length as u64).read_to_end(&mut body).await?;
         let request: Request = match crm_ipc::decode(&body) {
             Ok(request) => request,
-            Err(error) => {
-                let reason = error.to_string();
-                return send(&mut stream, &Response::Failed { code: 76, reason }).await;
-            }
+            Err(error) => return refuse(76, error.to_string()).await,
         };
         if !trusted && !who.groups.iter().any(|group| group == GROUP) {
             let reason = format!(
@@ -104,20 +129,26 @@ async fn serve(mut stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Res
                  group {GROUP} may",
                 who.user
             );
-            let code = exit::INSUFFICIENT_PRIVILEGES;
-            return send(&mut stream, &Response::Failed { code, reason }).await;
+            return refuse(exit::INSUFFICIENT_PRIVILEGES, reason).await;
         }
         let subscribes = request == Request::Subscribe;
-        let (answer, mut answers) = mpsc::channel(if subscribes { BACKLOG_MAX } else { 1 });
+        let (answer, answers) = mpsc::channel(if subscribes { BACKLOG_MAX } else { 1 });
+        turns.send(answers).await?;
         sink.send(Asked { who: who.clone(), request, answer }).await?;
-        while let Some(response) = answers.recv().await {
-            send(&mut stream, &response).await?;
-        }
     }
 }
 
-async fn send(stream: &mut UnixStream, response: &Response) -> anyhow::Result<()> {
-    Ok(stream.write_all(&crm_ipc::encode(response)?).await?)
+/// Writes answers in the order of their requests.
+async fn answer(
+    mut stream: OwnedWriteHalf,
+    mut turns: mpsc::Receiver<Answers>,
+) -> anyhow::Result<()> {
+    while let Some(mut answers) = turns.recv().await {
+        while let Some(response) = answers.recv().await {
+            stream.write_all(&crm_ipc::encode(&response)?).await?;
+        }
+    }
+    Ok(())
 }
 
 fn user_name(credentials: &UCred) -> String {

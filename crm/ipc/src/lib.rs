@@ -130,8 +130,17 @@ impl Client {
     /// # Errors
     /// If the connection breaks or the daemon says no.
     pub fn ask(&mut self, request: &Request) -> Result<Response, Error> {
-        self.stream.write_all(&encode(request)?)?;
+        self.send(request)?;
         self.receive()
+    }
+
+    /// Asks without waiting: answers come in the order of the requests. Who asks more than the
+    /// daemon reads ahead has to take answers in between.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn send(&mut self, request: &Request) -> Result<(), Error> {
+        Ok(self.stream.write_all(&encode(request)?)?)
     }
 
     /// Waits for the next answer or event.

@@ -14,6 +14,8 @@ use crate::status::{Count, PlanFlags};
 /// A cluster at one moment.
 #[derive(Clone, Debug)]
 pub struct Overview {
+    /// The CIB that this is of.
+    model: Arc<Model>,
     /// Nodes by name.
     pub nodes: Vec<NodeView>,
     /// All resources: the configured ones, instances of clones, parts of bundles, removed ones.
@@ -215,8 +217,8 @@ pub struct RscHistoryView {
     pub fail_count: i32,
     /// When it failed last, seconds since 1970, 0 for never.
     pub last_failure: i64,
-    /// Its operations.
-    pub ops: Vec<HistoryOp>,
+    /// Where the model has it: the node's state, and the entry there.
+    at: (usize, usize),
 }
 
 /// A location constraint with a negative score.
@@ -260,6 +262,15 @@ pub struct ColocationView {
     pub primary_role: Role,
     /// The node attribute that has to be the same.
     pub attr: Str,
+}
+
+impl Overview {
+    /// What is recorded in an entry of [`Overview::history`].
+    pub fn ops(&self, history: &RscHistoryView) -> &[HistoryOp] {
+        let (state, entry) = history.at;
+        let entries = self.model.node_states[state].history.as_deref().unwrap_or_default();
+        &entries[entry].ops
+    }
 }
 
 /// Takes a CIB in, with constraints: also with what a lost ticket leads to.
@@ -309,6 +320,7 @@ fn view(mut ws: Ws) -> Overview {
         attr: c.attr.clone(),
     });
     Overview {
+        model: ws.model.clone(),
         locations: locations.collect(),
         colocations: colocations.collect(),
         nodes,
@@ -466,7 +478,7 @@ fn rsc_view(ws: &Ws, ix: RscIx, order: &[NodeIx]) -> RscView {
 fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
     let model = ws.model.clone();
     let mut out = Vec::new();
-    for state in &model.node_states {
+    for (at, state) in model.node_states.iter().enumerate() {
         let found = ws.find_node_any(state.id.as_deref(), state.name.as_deref());
         let (Some(node), Some(history)) = (found, &state.history) else { continue };
         let Some(place) = order.iter().position(|n| *n == node) else { continue };
@@ -474,7 +486,7 @@ fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
             continue;
         }
         let mut resources = Vec::new();
-        for entry in history {
+        for (entry_at, entry) in history.iter().enumerate() {
             let Some(id) = &entry.id else { continue };
             let Some(rsc) = ws.find_rsc(id) else { continue };
             let (fail_count, last_failure) = ws.failcount(node, rsc, Count::default(), None);
@@ -483,7 +495,7 @@ fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
                 rsc: rsc.0 as usize,
                 fail_count,
                 last_failure,
-                ops: entry.ops.to_vec(),
+                at: (at, entry_at),
             });
         }
         out.push(NodeHistoryView { node: place, resources });

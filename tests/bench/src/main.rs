@@ -1,14 +1,18 @@
-//! Figures as commands anyone can run: `cargo run --release -p tests-bench -- figures`, `policy`.
+//! Figures as commands anyone can run: `cargo run --release -p tests-bench -- figures`,
+//! `policy`, `tools`.
 //!
 //! For `figures` everything is measured from outside, on hosts made of namespaces that run the real
 //! daemon: what counts is when a client sees the address answer. The steps in between come from the
-//! daemon's own events. `policy` is about the policy engine alone.
+//! daemon's own events. `policy` is about the policy engine alone, `tools` about the
+//! compatible tools and changes of the CIB.
 
 mod figures;
+mod installed;
 mod memory;
 mod policy;
 mod report;
 mod steps;
+mod tools;
 
 use std::process::Command;
 
@@ -22,6 +26,8 @@ enum Verb {
     Figures(figures::Args),
     /// Speed and memory of the policy engine
     Policy(policy::Args),
+    /// How quickly tools answer, and changes of the CIB a second. Needs root
+    Tools(tools::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -30,6 +36,7 @@ fn main() -> anyhow::Result<()> {
     match verb {
         Verb::Figures(args) => figures::run(&args),
         Verb::Policy(args) => policy::run(&args),
+        Verb::Tools(args) => tools::run(&args),
     }
 }
 

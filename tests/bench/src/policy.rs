@@ -4,7 +4,7 @@
 //! `crm_simulate` processes. All times are processor time, so that a busy machine matters little.
 //! If `PATH` has a `crm_simulate` that is not ours, it does the same work in between.
 
-mod shape;
+pub(crate) mod shape;
 mod usage;
 
 use std::fs::File;
@@ -21,6 +21,7 @@ use cib_xml::Doc;
 use crm_scheduler::PlanFlags;
 use serde_json::json;
 
+use crate::installed::other_on_path;
 use shape::{Shape, State};
 use usage::Usage;
 
@@ -95,7 +96,7 @@ struct Programs {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ours = tests_lab::systole();
-    let other = if args.alone { None } else { other_on_path()? };
+    let other = if args.alone { None } else { other_on_path("crm_simulate")? };
     let bench = Bench { programs: Programs { ours, other }, runs: usize::from(args.runs) };
     if let Some(folder) = &args.cibs {
         return bench.folder(folder, args.json);
@@ -130,17 +131,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         print_growth(&growing, &growth);
     }
     Ok(())
-}
-
-/// A `crm_simulate` on `PATH` that is not this project's.
-fn other_on_path() -> anyhow::Result<Option<PathBuf>> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("crm_simulate"));
-    let Some(found) = found.into_iter().find(|file| file.is_file()) else { return Ok(None) };
-    let version = Command::new(&found).arg("--version").output();
-    let version = version.with_context(|| format!("run {}", found.display()))?;
-    let ours = version.stdout.starts_with(b"Systole");
-    Ok((!ours && version.status.success()).then_some(found))
 }
 
 fn generate(folder: &Path, shapes: &[Shape]) -> anyhow::Result<Vec<Case>> {

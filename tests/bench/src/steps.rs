@@ -11,10 +11,14 @@ use tests_lab::Cluster;
 
 /// A connection to the daemon of a node, from outside of the host.
 pub(crate) fn client_of(cluster: &Cluster, node: &str) -> anyhow::Result<Client> {
+    Ok(Client::connect_to(&run_dir_of(cluster, node)?.join("systole.sock"))?)
+}
+
+/// The folder with the socket of a node's daemon, as it is reached from outside of the host.
+pub(crate) fn run_dir_of(cluster: &Cluster, node: &str) -> anyhow::Result<PathBuf> {
     let processes = cluster.processes(node)?;
     let (pid, _) = processes.first().with_context(|| format!("nothing runs on {node}"))?;
-    let socket = PathBuf::from(format!("/proc/{pid}/root/run/systole/systole.sock"));
-    Ok(Client::connect_to(&socket)?)
+    Ok(PathBuf::from(format!("/proc/{pid}/root/run/systole")))
 }
 
 /// Events of one node's daemon, heard from now on.

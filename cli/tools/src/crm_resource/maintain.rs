@@ -114,7 +114,7 @@ fn busy(cluster: &Cluster) -> bool {
         .history
         .iter()
         .flat_map(|h| &h.resources)
-        .flat_map(|r| &r.ops)
+        .flat_map(|r| cluster.view.ops(r))
         .any(|op| op.status == Some(-1));
     let now = Time::from_epoch(Date::now().epoch());
     let plan = schedule_model(cluster.model.clone(), now, PlanFlags::default(), 0);

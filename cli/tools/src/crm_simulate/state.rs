@@ -1,5 +1,7 @@
 //! A CIB that a simulation changes, with the versions that a running cluster would count.
 
+use std::sync::Arc;
+
 use cib_store::Version;
 use cib_xml::{Doc, Node, NodeId, patch};
 
@@ -7,7 +9,7 @@ use crate::crm_resource::hash;
 
 /// The CIB.
 pub(super) struct State {
-    pub(super) doc: Doc,
+    pub(super) doc: Arc<Doc>,
     /// Whether nodes that come up are also added to the configuration.
     pub(super) add_nodes: bool,
 }
@@ -59,17 +61,18 @@ fn child_with_id(doc: &mut Doc, parent: NodeId, name: &str, id: &str) -> NodeId 
 impl State {
     /// Makes one change, and counts it.
     pub(super) fn step<T>(&mut self, change: impl FnOnce(&mut Doc) -> T) -> T {
-        self.doc.begin();
-        let result = change(&mut self.doc);
-        if let Some(config) = patch::pending_change(&self.doc) {
-            let version = Version::of(&self.doc);
+        let doc = Arc::make_mut(&mut self.doc);
+        doc.begin();
+        let result = change(doc);
+        if let Some(config) = patch::pending_change(doc) {
+            let version = Version::of(doc);
             let next = match config {
                 true => Version { epoch: version.epoch + 1, num_updates: 0, ..version },
                 false => Version { num_updates: version.num_updates + 1, ..version },
             };
-            next.write(&mut self.doc);
+            next.write(doc);
         }
-        self.doc.commit();
+        doc.commit();
         result
     }
 

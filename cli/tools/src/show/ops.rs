@@ -1,7 +1,7 @@
 //! Recorded operations in words.
 
 use cib_model::{HistoryOp, exit_status_text};
-use crm_scheduler::overview::RscHistoryView;
+use crm_scheduler::overview::{Overview, RscHistoryView};
 
 use super::time_text;
 
@@ -49,9 +49,9 @@ pub(crate) fn status_text(status: Option<i64>) -> &'static str {
 }
 
 /// The operations of a history that are worth showing, by the order of their calls.
-pub(crate) fn shown_ops(history: &RscHistoryView) -> Vec<&HistoryOp> {
-    let mut ops: Vec<&HistoryOp> = history
-        .ops
+pub(crate) fn shown_ops<'a>(view: &'a Overview, history: &RscHistoryView) -> Vec<&'a HistoryOp> {
+    let mut ops: Vec<&HistoryOp> = view
+        .ops(history)
         .iter()
         .filter(|op| op.operation.as_deref() != Some("notify"))
         .filter(|op| !(op.rc == Some(7) && op.is_probe()))

@@ -323,7 +323,7 @@ impl Sections<'_> {
                 }
                 continue;
             }
-            let ops = shown_ops(entry);
+            let ops = shown_ops(&self.cluster.view, entry);
             if !ops.is_empty() {
                 let out = list.open();
                 out.open(&text);

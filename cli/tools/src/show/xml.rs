@@ -349,7 +349,7 @@ impl Cluster {
             let name = &self.node(history.node).name;
             let mut element = Element::new("node").attr("name", name);
             for entry in &history.resources {
-                let ops = shown_ops(entry);
+                let ops = shown_ops(&self.view, entry);
                 let empty = if operations { ops.is_empty() } else { entry.fail_count <= 0 };
                 if empty || self.history_hidden(entry.rsc, &report.resources) {
                     continue;

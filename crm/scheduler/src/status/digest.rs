@@ -131,17 +131,25 @@ impl Ws {
                 all.set("CRM_meta_timeout", timeout);
             }
         }
-        let secure = secure.then(|| self.secure_digest(rsc, &all, &base, op));
+        let digest = digest_of(&all);
+        let secure = secure.then(|| self.secure_digest(rsc, (&all, &digest), &base, op));
         let compared =
             op.filter(|o| self.op(*o).restart_digest.is_some() || self.expired_ops.contains(o));
         let restart = compared.map(|o| self.op(o)).map(|o| {
             let keep = o.force_restart.as_deref();
             digest_of(&without(&all, |n| keep.is_some_and(|list| !list.split(' ').any(|k| k == n))))
         });
-        Digests { matches, all: digest_of(&all), secure, restart }
+        Digests { matches, all: digest, secure, restart }
     }
 
-    fn secure_digest(&self, rsc: RscIx, all: &Attrs, base: &Attrs, op: Option<OpRef>) -> Str {
+    /// The digest without secrets; `all` comes with its own, which it is if there are none.
+    fn secure_digest(
+        &self,
+        rsc: RscIx,
+        (all, digest): (&Attrs, &Str),
+        base: &Attrs,
+        op: Option<OpRef>,
+    ) -> Str {
         let recorded = op.map(|o| self.op(o));
         let version = recorded
             .and_then(|o| o.feature_set.as_deref())
@@ -156,8 +164,10 @@ impl Ws {
         let fencing = capabilities(self[rsc].def.class.as_deref()).fencing;
         let kept = if old {
             without(base, |n| is_secret(n) || (fencing && is_fencer_param(n)) || is_filtered(n))
-        } else {
+        } else if all.iter().any(|(name, _)| is_secret(name)) {
             without(all, is_secret)
+        } else {
+            return digest.clone();
         };
         digest_of(&kept)
     }
