@@ -81,13 +81,16 @@ async fn serve(stream: UnixStream, sink: mpsc::Sender<Asked>) -> anyhow::Result<
     let groups = group_names(&user, &credentials);
     let (client, command) = program(&credentials);
     let who = Who { user, groups, client, command, internal: false };
-    let trusted = matches!(who.user.as_str(), "root" | "hacluster");
     let (limit, ahead) =
-        if trusted { (crm_ipc::FRAME_MAX, AHEAD_MAX) } else { (STRANGER_FRAME_MAX, 1) };
+        if is_trusted(&who) { (crm_ipc::FRAME_MAX, AHEAD_MAX) } else { (STRANGER_FRAME_MAX, 1) };
     let (reader, writer) = stream.into_split();
     let (turns, answers) = mpsc::channel(ahead);
     tokio::try_join!(take(reader, limit, who, sink, turns), answer(writer, answers))?;
     Ok(())
+}
+
+fn is_trusted(who: &Who) -> bool {
+    matches!(who.user.as_str(), "root" | "hacluster")
 }
 
 /// The answers to one request.
@@ -123,7 +126,7 @@ async fn take(
             Ok(request) => request,
             Err(error) => return refuse(76, error.to_string()).await,
         };
-        if !trusted && !who.groups.iter().any(|group| group == GROUP) {
+        if !is_trusted(&who) && !who.groups.iter().any(|group| group == GROUP) {
             let reason = format!(
                 "user {} may not talk to the cluster: only root, hacluster and members of the \
                  group {GROUP} may",

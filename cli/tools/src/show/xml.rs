@@ -338,12 +338,14 @@ impl Cluster {
         out
     }
 
-    /// What was done on the nodes that are asked for; `None` if that is no node.
+    /// What was done on the nodes that are asked for; `None` if none of them is there.
     fn history_xml(&self, report: &Report) -> Option<Element> {
         let operations = report.has(Section::Operations);
         let asked_for = |h: &&NodeHistoryView| report.nodes.has_node(&self.node(h.node).name);
         let mut histories = self.view.history.iter().filter(asked_for).peekable();
-        histories.peek()?;
+        if histories.peek().is_none() && !report.nodes.is_all() {
+            return None;
+        }
         let mut out = Element::new("node_history");
         for history in histories {
             let name = &self.node(history.node).name;
