@@ -7,16 +7,18 @@
 //!
 //! What must hold (the design page's invariants) is checked by [`check::Checker`] at every step:
 //!
-//! 1. an unclonable resource is active on at most one host;
+//! 1. an unclonable resource is active on at most one host, the promoted role of a clone as well,
+//!    and an instance of a clone on a host at most once;
 //! 2. nothing of a lost node is started elsewhere before its fence is confirmed;
 //! 3. members that proceed together have seen the same messages in the same order, and every
 //!    quorate view holds a majority;
 //! 4. an acknowledged change is there at the end, and no version goes back;
-//! 5. once the faults are over and an operator has cleaned up, everything runs;
+//! 5. once the faults are over and an operator has cleaned up, everything runs where it should, and
+//!    nothing is left to do;
 //! 6. the same CIB gives the same plan.
 
 pub mod check;
 mod host;
 mod world;
 
-pub use world::{Report, Scenario, run, slow_start};
+pub use world::{Report, Scenario, all_stops_fail, run, slow_start};

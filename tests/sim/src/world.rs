@@ -22,7 +22,7 @@ use crate::check::Checker;
 use crate::host::Host;
 
 pub(crate) use agents::Run;
-pub use script::slow_start;
+pub use script::{all_stops_fail, slow_start};
 
 /// What a run is a function of.
 #[derive(Clone, Debug)]

@@ -1,8 +1,10 @@
 //! Runs in which what happens is laid down, and how soon the cluster has to be done with it.
 
+use crm_api::Request;
+use crm_node::Input;
 use membership_base::{Instant, NodeId};
 
-use super::{Report, Reverse, Scenario, What, World, ms};
+use super::{Report, Reverse, Scenario, What, World, ms, operator};
 
 /// How long the start takes that must not hold up anything.
 const SLOW_MS: u64 = 60_000;
@@ -10,21 +12,48 @@ const SLOW_MS: u64 = 60_000;
 /// While `web` takes a minute to start, `vip` dies, and then the node that `vip` is on: each time
 /// it is back long before `web` is. All the while clients change the configuration.
 pub fn slow_start(scenario: &Scenario) -> Report {
-    let mut world = World::new(scenario.clone());
-    for id in world.names.keys().copied().collect::<Vec<_>>() {
-        world.after(0, 500, What::Boot(id));
-    }
-    world.schedule(Instant(0) + ms(1500), What::Write);
-    world.calm = true;
-    world.until(10_000);
-    world.checker.require(world.is_well(), || "the cluster did not start".to_owned());
+    let mut world = World::started(scenario);
     if world.checker.violation.is_none() {
         world.slow_start();
     }
     world.report()
 }
 
+/// For some seconds everything dies wherever it runs, and neither stops nor starts: all nodes have
+/// to be fenced, the DC among them. When that is over, and an operator has cleaned up, everything
+/// runs, on all nodes.
+pub fn all_stops_fail(scenario: &Scenario) -> Report {
+    let mut world = World::started(scenario);
+    world.faults.agents_fail_per_mille = 1000;
+    world.until(16_000);
+    world.faults.agents_fail_per_mille = 0;
+    world.until(70_000);
+    let request = Request::ForgetResource { node: None, resource: None };
+    let up = world.hosts.values().find(|host| host.daemon.is_some()).map(|host| host.id);
+    if let Some(id) = up {
+        world.input(id, Input::Client { id: 0, who: operator(), request });
+    }
+    world.until(85_000);
+    let (well, places) = (world.is_well(), world.places());
+    let on = world.hosts.values().filter(|host| host.power).count();
+    world.checker.require(well, || format!("{on} hosts are on; {}", places.join(", ")));
+    world.report()
+}
+
 impl World {
+    /// A cluster that has started.
+    fn started(scenario: &Scenario) -> World {
+        let mut world = World::new(scenario.clone());
+        for id in world.names.keys().copied().collect::<Vec<_>>() {
+            world.after(0, 500, What::Boot(id));
+        }
+        world.schedule(Instant(0) + ms(1500), What::Write);
+        world.calm = true;
+        world.until(10_000);
+        world.checker.require(world.is_well(), || "the cluster did not start".to_owned());
+        world
+    }
+
     /// Goes on until that time, in milliseconds, or to the first violation.
     fn until(&mut self, at_ms: u64) {
         let end = Instant(0) + ms(at_ms);
