@@ -689,10 +689,11 @@ impl World {
             self.writes += 1;
             let id = self.writes;
             let who = operator();
-            let request = if self.faults.over && self.rng.chance(500) {
+            let request = if self.faults.over && id.is_multiple_of(2) {
                 Request::ForgetResource { node: None, resource: None }
             } else if self.faults.over {
-                resources::role_of(self.cast, usize::try_from(id).unwrap_or(0), "Started").1
+                // One after the other, so that none is left out.
+                resources::role_of(self.cast, usize::try_from(id / 2).unwrap_or(0), "Started").1
             } else if self.loaded && !self.calm && self.rng.chance(30) {
                 self.whim()
             } else if self.loaded {
