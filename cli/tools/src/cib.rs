@@ -66,7 +66,7 @@ impl FileCib {
         let text = if path == "-" {
             std::io::read_to_string(std::io::stdin())
         } else {
-            std::fs::read_to_string(path)
+            crate::input::read_file(path.as_ref())
         };
         let text = text.map_err(|e| StoreError::new(ErrorKind::NoSuchItem, e.to_string()))?;
         let doc =

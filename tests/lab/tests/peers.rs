@@ -296,9 +296,11 @@ fn keep_log(cluster: &Cluster, node: &str) {
         let second = line.get(..19).unwrap();
         format!("{second}+0000 {node} systole[1]: {line}\n")
     });
-    let path = "/var/log/crmsh/cluster.log";
+    let path = "/var/log/pacemaker/pacemaker.log";
     let text: String = lines.collect();
-    cluster.sh(node, &format!("cat > {path} <<'END'\n{text}END")).unwrap();
+    cluster
+        .sh(node, &format!("mkdir -p /var/log/pacemaker; cat > {path} <<'END'\n{text}END"))
+        .unwrap();
 }
 
 #[test]
@@ -314,21 +316,23 @@ fn crm_reads_the_history() {
     let status = peers.cluster.json("node1", "cluster status").unwrap();
     let dc = status["dc"].as_str().unwrap().to_owned();
     keep_log(&peers.cluster, &dc);
-    let run = |line: &str| {
-        println!("{dc}$ {line}");
-        let output = peers.cluster.exec(&dc, &["sh", "-c", line], LONG).unwrap();
+    let run = |verb: &str| {
+        let line = format!("crm -H /run/report.tar.bz2 history {verb}");
+        let output = peers.cluster.exec(&dc, &["sh", "-c", &line], LONG).unwrap();
         let text = format!("{}{}", output.stdout, output.stderr);
-        println!("{text}");
+        println!("{dc}$ {line}\n{text}");
         text
     };
-    run("crm report -S -E /var/log/crmsh/cluster.log /run/report");
-    run("ls /run; tar tjf /run/report.tar.bz2");
-    run("crm -H /run/report.tar.bz2 history info");
-    run("crm -H /run/report.tar.bz2 history transitions");
-    run("crm -H /run/report.tar.bz2 history peinputs v");
-    run("crm -H /run/report.tar.bz2 history transition 1 nograph");
-    run("crm -H /run/report.tar.bz2 history transition log");
-    run("crm -H /run/report.tar.bz2 history show 0");
-    run("crm -H /run/report.tar.bz2 history diff -1 0");
-    run("crm -H /run/report.tar.bz2 history log");
+    let report = ["sh", "-c", "crm report -S /run/report"];
+    let report = peers.cluster.exec(&dc, &report, LONG).unwrap();
+    assert!(report.success(), "{}", report.stderr);
+    assert!(run("info").contains("Resources: fence-node1 fence-node2 fence-node3 p1"));
+    assert!(run("transitions").contains("pe-input-1"));
+    assert!(run("peinputs v").contains("cibadmin"));
+    let again = run("transition 0 nograph");
+    assert!(again.contains("Stop       p1"), "{again}");
+    assert!(again.contains("Complete"), "{again}");
+    assert!(run("transition log").contains("Calculated transition"));
+    assert!(run("show 0").contains("target-role=Stopped"));
+    assert!(run("diff -1 0").contains("target-role"));
 }
