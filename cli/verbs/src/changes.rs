@@ -153,7 +153,7 @@ mod tests {
         let at = "resources/primitive[@id='a']/instance_attributes[@id='i']/nvpair[@id='n']";
         let value = told("value=\"1\"", "value=\"2\"");
         assert_eq!(value, [format!("~ {at} (ip): value=2 (was 1)")]);
-        let gone = told(&OLD[27..OLD.len() - 38], "");
+        let gone = told(&OLD[31..OLD.len() - 34], "");
         let expected =
             ["- resources/primitive[@id='a']", "  type=x", "  instance_attributes i", "    ip=1"];
         assert_eq!(gone, expected);

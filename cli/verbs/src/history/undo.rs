@@ -49,6 +49,7 @@ fn undone(now: &Doc, change: &Change) -> anyhow::Result<Doc> {
     let later = "what it made has been changed since: take the later change back first";
     let mut after = now.clone();
     patch::apply(&mut after, &reverse, false).context(later)?;
+    ensure!(!has_twins(&after, &reverse), "{later}");
     let mut again = after.clone();
     patch::apply(&mut again, &forward, false).context(later)?;
     let differences = patch::make(now, &again, Positions::Ignore).map(|mut difference| {
@@ -62,6 +63,17 @@ fn undone(now: &Doc, change: &Change) -> anyhow::Result<Doc> {
     let differences = differences.unwrap_or_default();
     ensure!(differences.is_empty(), "{later} ({})", differences.join("; "));
     Ok(after)
+}
+
+/// Whether something that the patchset has created was there again already.
+fn has_twins(doc: &Doc, patch: &Doc) -> bool {
+    patch.root().children_named("change").any(|change| {
+        let parent = patch::find_path(doc, change.attr("path").unwrap_or_default());
+        let (Some(parent), Some(made)) = (parent, change.children().next()) else { return false };
+        let id = made.attr("id");
+        let same = doc.node(parent).children_named(made.name()).filter(|n| n.attr("id") == id);
+        change.attr("operation") == Some("create") && id.is_some() && same.count() > 1
+    })
 }
 
 #[cfg(test)]
