@@ -13,7 +13,7 @@ use crate::flights::{Flight, Flights};
 use crate::history::{History, Tag, succeeded};
 use crate::machine::Controller;
 use crate::transition::Execution;
-use crate::underway::operation;
+use crate::underway::{migrates_to, operation};
 use crate::{
     CibChange, CibWrite, Effect, Fenced, Level, Message, NEVER, Phase, Setup, Underway, WireReport,
 };
@@ -45,6 +45,8 @@ pub(crate) struct Dc {
     /// How often fencing a node has failed in a row, and when it may be tried again.
     failures: BTreeMap<String, (u32, Instant)>,
     tickets: u64,
+    /// Counts the searches for what may have arrived unseen.
+    searches: u32,
     /// A starting cluster waits for its other nodes until then.
     wait_until: Option<Instant>,
     /// When a plan is made though nothing has changed.
@@ -90,6 +92,7 @@ impl Dc {
             fences: BTreeMap::new(),
             failures: BTreeMap::new(),
             tickets: 0,
+            searches: 0,
             wait_until: None,
             recheck_at: NEVER,
             joined: false,
@@ -504,13 +507,17 @@ impl Controller {
         // cut: then this is about an earlier life of the node.
         let member = self.node_id(&target).is_some_and(|id| self.view.members.contains(&id));
         let reborn = member && (life.is_none() || self.life(&target) != life);
+        let id = self.node_id(&target).filter(|_| error.is_none() && !reborn && action != "on");
+        let arrivals = id.map(|id| self.end_arrivals(id)).unwrap_or_default();
         if self.dc.is_none() {
             return;
+        }
+        for (node, resource) in arrivals {
+            self.search_again(now, node, resource);
         }
         if error.is_none() && !reborn {
             self.write_fenced(now, &target, &action);
         }
-        let id = self.node_id(&target).filter(|_| error.is_none() && !reborn && action != "on");
         let Some(dc) = &mut self.dc else { return };
         // What was under way there has ended with the node.
         if id.is_some_and(|id| !dc.flights.lost(&[id]).is_empty()) {
@@ -586,6 +593,7 @@ impl Controller {
         }
         let Some(dc) = &mut self.dc else { return };
         let flight = dc.flights.end(&operation.tag);
+        let counted = flight.as_ref().is_some_and(|f| f.action.is_some());
         // `on-fail="ignore"` lets what waits for the action go on.
         let ignores = |(n, v): &(String, String)| n == "CRM_meta_on_fail" && v == "ignore";
         let good = good || (flight.is_some() && operation.params.iter().any(ignores));
@@ -601,6 +609,26 @@ impl Controller {
             dc.want(&format!("{what} did not go as expected"));
             self.count_failure(now, &report);
         }
+        let target = migrates_to(&report.operation).filter(|_| !counted);
+        if let Some(target) = target.and_then(|name| self.node_id(name)) {
+            self.search_again(now, target, report.operation.resource);
+        }
+    }
+
+    /// What no plan has counted on may have arrived on a node after it was looked for there: until
+    /// the node has forgotten what it found, nothing is done with the resource.
+    fn search_again(&mut self, now: Instant, to: NodeId, resource: String) {
+        let deadline = now + Duration::from_millis(self.options.cluster_delay_ms);
+        let node = self.name(to).to_owned();
+        let Some(dc) = self.dc.as_mut().filter(|_| self.view.members.contains(&to)) else {
+            return;
+        };
+        dc.searches += 1;
+        let (action, uuid) = (u32::MAX - dc.searches, dc.uuid.clone());
+        let tag = Tag { action, transition: 0, target_rc: 0, uuid }.to_string();
+        dc.flights.learn(to, Underway::search(tag.clone(), &node, &resource), deadline);
+        dc.want(&format!("{resource} may have arrived on {node} unseen"));
+        self.broadcast(Message::Forget { to, resource: Some(resource), tag: Some(tag) });
     }
 
     /// Counts a failure as the field does: a failed stop (and start, where the option says so)

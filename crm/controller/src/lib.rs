@@ -170,6 +170,22 @@ pub struct Hello {
     pub life: u64,
     /// What its executor has not finished.
     pub busy: Vec<Underway>,
+    /// Resources that may still arrive on it.
+    pub arriving: BTreeMap<String, Arrival>,
+}
+
+/// A migration to a node that has not been heard to have ended. Who carries it out is another node,
+/// and may go on with it while nobody hears of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Who was told to migrate.
+    pub from: NodeId,
+    /// By which life that node was heard last.
+    pub life: Option<u64>,
+    /// The transition key.
+    pub tag: String,
+    /// That node has been out of reach since.
+    pub lost: bool,
 }
 
 /// [`Report`] in a form that travels.

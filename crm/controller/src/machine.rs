@@ -9,9 +9,10 @@ use membership_base::{Instant, NodeId, View};
 use crate::agent::Traits;
 use crate::dc::Dc;
 use crate::history::History;
+use crate::underway::migrates_to;
 use crate::{
-    CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Setup, Underway,
-    WireReport,
+    Arrival, CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Setup,
+    Underway, WireReport,
 };
 
 /// The controller of one node; see the crate's page.
@@ -32,8 +33,8 @@ pub struct Controller {
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
     pub(crate) dc: Option<Box<Dc>>,
     pub(crate) history: History,
-    /// Resources that are being migrated to this node, with the life of the node they come from.
-    arriving: BTreeMap<String, (NodeId, Option<u64>)>,
+    /// Migrations that were not heard to have ended, by where they go and the resource.
+    arriving: BTreeMap<(NodeId, String), Arrival>,
     /// What the agents on this node say of themselves.
     agents: BTreeMap<Agent, Traits>,
     /// What the local executor has not finished, by tag.
@@ -210,6 +211,12 @@ impl Controller {
             started: self.started,
             life: self.setup.life,
             busy: self.busy.values().cloned().collect(),
+            arriving: self
+                .arriving
+                .iter()
+                .filter(|((target, _), _)| *target == self.setup.local)
+                .map(|((_, resource), arrival)| (resource.clone(), arrival.clone()))
+                .collect(),
         };
         self.broadcast(Message::Hello(Box::new(hello)));
     }
@@ -219,6 +226,11 @@ impl Controller {
         match message {
             Message::Hello(hello) => {
                 if hello.view == self.view.id {
+                    if sender != local {
+                        self.arriving.retain(|(target, _), _| *target != sender);
+                        let arriving = hello.arriving.clone().into_iter();
+                        self.arriving.extend(arriving.map(|(what, how)| ((sender, what), how)));
+                    }
                     self.hellos.insert(sender, *hello);
                     self.try_elect(now);
                 }
@@ -247,10 +259,10 @@ impl Controller {
             }
             Message::Result { report } => {
                 self.no_longer_busy(sender, &report.operation.tag);
-                let settles =
-                    matches!(report.operation.action.as_str(), "migrate_from" | "start" | "stop");
-                if sender == local && settles {
-                    self.arriving.remove(&report.operation.resource);
+                let operation = &report.operation;
+                self.arriving.retain(|_, arrival| arrival.tag != operation.tag);
+                if operation.action == "migrate_from" {
+                    self.arriving.remove(&(sender, operation.resource.clone()));
                 }
                 self.result(now, sender, *report);
             }
@@ -298,30 +310,46 @@ impl Controller {
         }
     }
 
-    /// What another node is told to migrate here may arrive, whatever becomes of that node.
+    /// What a node is told to migrate to another one may arrive there, whatever becomes of the first.
     fn note_arrival(&mut self, from: NodeId, operation: &Operation) {
-        let local = self.name(self.setup.local);
-        let target = operation.params.iter().find(|(name, _)| name == "CRM_meta_migrate_target");
-        if operation.action == "migrate_to" && target.is_some_and(|(_, target)| target == local) {
-            let life = self.lives.get(&from).copied();
-            self.arriving.insert(operation.resource.clone(), (from, life));
-        }
+        let Some(target) = migrates_to(operation).and_then(|name| self.node_id(name)) else {
+            return;
+        };
+        let (life, tag) = (self.lives.get(&from).copied(), operation.tag.clone());
+        let arrival = Arrival { from, life, tag, lost: false };
+        self.arriving.insert((target, operation.resource.clone()), arrival);
     }
 
     /// A node that is lost, or was started anew, takes with it what it knew of a migration to this
-    /// one: what this node had found out before is then no longer so, and it is looked for again.
+    /// one: what this node had found out before is then no longer so, and it is looked for again. The
+    /// same holds when it is back, having gone on unheard.
     fn doubt_arrivals(&mut self) {
-        let hellos = &self.hellos;
-        let same = |(from, life): &(NodeId, Option<u64>)| {
-            hellos.get(from).is_some_and(|hello| Some(hello.life) == *life)
-        };
-        let (kept, doubtful) =
-            std::mem::take(&mut self.arriving).into_iter().partition(|(_, from)| same(from));
-        self.arriving = kept;
-        let doubtful: BTreeMap<String, _> = doubtful;
-        for resource in doubtful.into_keys() {
-            self.history.0.remove(&resource);
+        let (local, hellos) = (self.setup.local, &self.hellos);
+        let history = &mut self.history;
+        self.arriving.retain(|(target, resource), arrival| {
+            if *target != local {
+                return true;
+            }
+            let hello = hellos.get(&arrival.from);
+            let same = hello.filter(|hello| Some(hello.life) == arrival.life);
+            let goes_on = same.is_some_and(|h| h.busy.iter().any(|what| what.tag == arrival.tag));
+            if same.is_none() || arrival.lost {
+                history.0.remove(resource);
+            }
+            arrival.lost = hello.is_none();
+            arrival.lost || goes_on
+        });
+    }
+
+    /// Nothing arrives any more from a node that is confirmed fenced. Returns what may have until
+    /// then, and where: what was found out there before does not count.
+    pub(crate) fn end_arrivals(&mut self, from: NodeId) -> Vec<(NodeId, String)> {
+        let ended = self.arriving.extract_if(.., |_, arrival| arrival.from == from);
+        let ended: Vec<_> = ended.map(|(key, _)| key).collect();
+        for (_, resource) in ended.iter().filter(|(target, _)| *target == self.setup.local) {
+            self.history.0.remove(resource);
         }
+        ended
     }
 
     /// Writes this node's history anew: the CIB may be another node's, or that of another DC.

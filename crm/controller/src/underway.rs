@@ -18,7 +18,7 @@ pub struct Underway {
     /// The resource is an instance of an anonymous clone: the same name on another node is another
     /// one.
     pub instance: bool,
-    /// `start`, `stop`, `monitor`, …, or `cancel` or `delete`.
+    /// `start`, `stop`, `monitor`, …, or `cancel`, `delete` or `search`.
     pub action: String,
     /// Milliseconds between runs, 0 for once.
     pub interval_ms: u64,
@@ -97,10 +97,22 @@ impl Underway {
         }
     }
 
+    /// A resource is to be looked for again on a node. Until that has been said there, nothing is done
+    /// with it anywhere.
+    pub(crate) fn search(tag: String, node: &str, resource: &str) -> Underway {
+        Underway { action: "search".to_owned(), ..Underway::cancel(tag, node, resource, "", 0) }
+    }
+
     /// Whether it concerns what the node's executor keeps rather than the resource itself.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.action.as_str(), "cancel" | "delete" | "notify")
     }
+}
+
+/// The node that an operation migrates its resource to, if it does.
+pub(crate) fn migrates_to(operation: &Operation) -> Option<&str> {
+    let target = operation.params.iter().find(|(name, _)| name == "CRM_meta_migrate_target");
+    target.filter(|_| operation.action == "migrate_to").map(|(_, name)| name.as_str())
 }
 
 /// An action as the executor takes it.

@@ -63,7 +63,7 @@ enum Message {
 }
 
 /// Incremented with every change that an older member would misread.
-const PROTOCOL: u8 = 3;
+const PROTOCOL: u8 = 4;
 
 /// What a node is told.
 pub enum Input {

@@ -56,6 +56,7 @@ impl Test {
                 started: true,
                 life: *life,
                 busy: Vec::new(),
+                arriving: BTreeMap::new(),
             };
             effects.extend(self.hear(*id, Message::Hello(Box::new(hello))));
         }
@@ -118,7 +119,7 @@ fn operation(action: &str) -> Operation {
         start_delay_ms: 0,
         agent: Agent { class: "ocf".into(), provider: Some("x".into()), name: "y".into() },
         params: Vec::new(),
-        tag: format!("1:1:{}:dc", if action == "monitor" { 7 } else { 0 }),
+        tag: format!("1:1:{}:{action}", if action == "monitor" { 7 } else { 0 }),
     }
 }
 
@@ -131,11 +132,71 @@ fn what_may_have_arrived_from_a_lost_node_is_looked_for_again() {
 
 #[test]
 fn what_has_arrived_is_known_whatever_becomes_of_its_source() {
-    for (action, code) in [("migrate_from", code::OK), ("stop", code::OK), ("start", code::OK)] {
-        let mut test = Test::migrating();
-        test.run(action, code);
-        assert!(test.tells(&[(2, 2), (3, 3)]), "{action}");
-    }
+    let mut test = Test::migrating();
+    test.run("migrate_from", code::OK);
+    assert!(test.tells(&[(2, 2), (3, 3)]));
+}
+
+/// Its source goes on with it unheard, so it may arrive after this node has stopped it.
+#[test]
+fn what_was_stopped_while_its_source_was_out_of_reach_is_looked_for_again() {
+    let mut test = Test::migrating();
+    assert!(!test.tells(&[(2, 2)]));
+    test.run("stop", code::OK);
+    assert!(!test.tells(&[(2, 2), (3, 3)]), "its source is still lost");
+    test.run("stop", code::OK);
+    assert!(!test.tells(&[(1, 1), (2, 2), (3, 3)]), "its source is back");
+    test.run("stop", code::OK);
+    assert!(test.tells(&[(2, 2), (3, 3)]), "nothing is under way any more");
+}
+
+/// Who is told to forget what it found out about `db`.
+fn searches(effects: &[Effect]) -> Vec<u32> {
+    let search = |effect: &Effect| match effect {
+        Effect::Broadcast(Message::Forget { to, resource, tag: Some(_) }) => {
+            assert_eq!(resource.as_deref(), Some("db"));
+            Some(to.0)
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(search).collect()
+}
+
+#[test]
+fn a_migration_that_no_plan_counts_on_is_searched_for_when_it_has_ended() {
+    let mut test = Test::new(1);
+    let mut operation = operation("migrate_to");
+    operation.params.push(("CRM_meta_migrate_target".into(), "n2".into()));
+    let report = WireReport {
+        node: "n3".into(),
+        operation,
+        call: 1,
+        outcome: Outcome::done(code::OK),
+        started_s: 0,
+        ran_ms: 0,
+        queued_ms: 0,
+    };
+    let effects = test.hear(3, Message::Result { report: Box::new(report) });
+    assert_eq!(searches(&effects), [2]);
+}
+
+#[test]
+fn what_a_fenced_node_was_migrating_is_searched_for_before_anything_else() {
+    let mut test = Test::new(1);
+    let mut operation = operation("migrate_to");
+    operation.params.push(("CRM_meta_migrate_target".into(), "n2".into()));
+    let (to, node) = (NodeId(3), "n3".to_owned());
+    test.hear(1, Message::Execute { to, operation, node, instance: false });
+    let fenced = Fenced {
+        tickets: vec![],
+        target: "n3".into(),
+        action: "off".into(),
+        error: None,
+        client: "x".into(),
+        life: Some(3),
+    };
+    assert_eq!(searches(&test.handle(Input::Fenced(fenced.clone()))), [2]);
+    assert_eq!(searches(&test.handle(Input::Fenced(fenced))), [0; 0], "once");
 }
 
 #[test]
