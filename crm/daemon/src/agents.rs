@@ -62,7 +62,7 @@ impl Agents {
                 warn!("{} is stopped without its secrets: {reason}", operation.resource);
             }
             Err(reason) => {
-                return Outcome::broken(Status::Error, code::NOT_CONFIGURED, reason);
+                return Outcome::broken(Status::Done, code::NOT_CONFIGURED, reason);
             }
         }
         match operation.agent.class.as_str() {

@@ -178,8 +178,8 @@ impl Cluster {
 
     /// Root of node 1 sets a secret.
     fn set_secret(&mut self, user: &str) {
-        let place = Place::new("r", "password").unwrap();
-        let change = Change { place, value: Some(Secret::new("open sesame").unwrap()) };
+        let place = Place::new("r", "password").expect("plain names");
+        let change = Change { place, value: Some(Secret::new("open sesame").expect("a line")) };
         let who = cib_store::Who { user: user.into(), ..cib_store::Who::default() };
         let request = Request::KeepSecret(change);
         self.input(NodeId(1), Input::Client { id: 7, who, request });
