@@ -101,6 +101,9 @@ pub enum Input {
     Writer(bool),
     /// Write everything again (the CIB has been replaced, or somebody asks for it).
     Refresh,
+    /// What members have in the CIB, which may be older than this table: what is not in the table
+    /// is to be removed there.
+    Stored(Vec<Written>),
 }
 
 /// What a replica wants done.
@@ -174,6 +177,7 @@ impl Attributes {
                 self.writer = writer;
             }
             Input::Refresh => self.mark_all(now),
+            Input::Stored(stored) => self.remove_stale(stored),
         }
         self.write_due(now);
     }
@@ -292,6 +296,15 @@ impl Attributes {
         attribute.due = Some(now + Duration::from_millis(attribute.dampen_ms));
     }
 
+    fn remove_stale(&mut self, stored: Vec<Written>) {
+        let unknown = |w: &Written| self.get(&w.node, &w.name).is_none();
+        let removed = |w| Written { value: None, ..w };
+        let stale: Vec<_> = stored.into_iter().filter(unknown).map(removed).collect();
+        if self.writer && !stale.is_empty() {
+            self.effects.push_back(Effect::Write(stale));
+        }
+    }
+
     fn mark_all(&mut self, now: Instant) {
         for attribute in self.table.values_mut() {
             attribute.dirty.extend(attribute.values.keys().cloned());
@@ -408,6 +421,21 @@ mod tests {
         let own = Message::Own(vec![Update::set("n2", "b", "2")]);
         attributes.handle(at(3), Input::Delivered("n2".into(), own));
         assert_eq!(written(&mut attributes), [("b".into(), Some("2".into()))]);
+    }
+
+    #[test]
+    fn what_the_cib_has_and_nobody_knows_is_removed() {
+        let mut attributes = writer();
+        attributes.handle(at(0), update(Update::set("n2", "a", "1")));
+        written(&mut attributes);
+        let stored = |name: &str| Written {
+            node: "n2".into(),
+            name: name.into(),
+            value: None,
+            set: Some("status-2".into()),
+        };
+        attributes.handle(at(1), Input::Stored(vec![stored("a"), stored("stale")]));
+        assert_eq!(written(&mut attributes), [("stale".into(), None)]);
     }
 
     #[test]

@@ -406,8 +406,8 @@ impl Controller {
         if self.dc.is_none() {
             self.log(Level::Notice, "this node is the DC");
             self.dc = Some(Box::new(Dc::new(&self.setup)));
-            self.effects.push_back(Effect::Dc(true));
         }
+        self.effects.push_back(Effect::Dc(true));
         self.joined(now);
     }
 

@@ -7,7 +7,9 @@ use cib_store::{Operation, Target, Who};
 use cib_xml::{Doc, Node, Style};
 use crm_attributes::Written;
 use crm_controller::{CibChange, CibWrite, Options};
-use membership_base::NodeId;
+use membership_base::{NodeId, View};
+
+use crate::Setup;
 
 /// How the cluster itself signs its changes.
 pub(crate) const CONTROLLER: &str = "controller";
@@ -112,6 +114,28 @@ pub(crate) fn classify(patch: Node<'_>, config_changed: bool, client: &str) -> C
 pub(crate) fn known_nodes(cib: Node<'_>) -> Vec<NodeId> {
     let states = cib.child("status").into_iter().flat_map(|s| s.children_named("node_state"));
     states.filter_map(|n| n.attr("id")?.parse().ok()).map(NodeId).collect()
+}
+
+/// The transient attributes of members.
+pub(crate) fn stored_attributes(cib: Node<'_>, view: &View, setup: &Setup) -> Vec<Written> {
+    let mut stored = Vec::new();
+    for state in cib.child("status").into_iter().flat_map(|s| s.children_named("node_state")) {
+        let id = state.attr("id").and_then(|id| id.parse().ok()).map(NodeId);
+        let member = id.filter(|id| view.members.contains(id));
+        let Some(node) = member.and_then(|id| setup.nodes.get(&id)) else { continue };
+        let kept = state.children_named("transient_attributes").flat_map(|t| t.children());
+        for set in kept.filter(|s| s.name() == "instance_attributes") {
+            for name in set.children_named("nvpair").filter_map(|pair| pair.attr("name")) {
+                stored.push(Written {
+                    node: node.clone(),
+                    name: name.to_owned(),
+                    value: None,
+                    set: set.attr("id").map(str::to_owned),
+                });
+            }
+        }
+    }
+    stored
 }
 
 /// The options that the controller obeys.

@@ -505,7 +505,11 @@ impl Node {
                     crm_fencer::Input::Request { ticket, target, action, life, client, timeout_ms };
                 self.fencer.handle(now, input);
             }
-            E::Dc(dc) => self.attributes.handle(now, crm_attributes::Input::Writer(dc)),
+            E::Dc(dc) => {
+                self.attributes.handle(now, crm_attributes::Input::Writer(dc));
+                let stored = cib::stored_attributes(self.cib().root(), &self.view, &self.setup);
+                self.attributes.handle(now, crm_attributes::Input::Stored(stored));
+            }
             E::Note(note) => self.send(Message::History(note)),
             E::Leave => self.effects.push_back(Effect::Leave),
             E::Fatal(reason) => self.effects.push_back(Effect::Fatal(reason)),
