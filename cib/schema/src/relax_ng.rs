@@ -1,10 +1,9 @@
 //! The grammar as RELAX NG in its XML syntax, for programs that read schemas themselves.
 //!
 //! One file per schema holds everything, without references to other files. It allows what
-//! [`crate::validate_with`] allows, with four exceptions that the language cannot say or that
-//! nobody needs: identifiers are compared by the reader's `ID` type, a reference is a name whether
-//! or not anything is called so, an element is either described or refers to another one, and a
-//! comma-separated list has no limit.
+//! [`crate::validate_with`] allows, with two exceptions that the language cannot say or that nobody
+//! needs: identifiers and references to them are compared by the reader's `ID` and `IDREF` types, and
+//! a comma-separated list has no limit.
 
 use std::fmt::Write;
 
@@ -227,7 +226,6 @@ impl Writer<'_> {
     fn variants<'a>(&self, element: &'a Element) -> Vec<Variant<'a>> {
         let mut variants = vec![Variant::default()];
         let here = element.one_of.iter().filter(|(_, range)| range.holds(self.schema));
-        let mut refers = false;
         for (alternatives, _) in here {
             let combine = |so_far: &Variant<'a>, alternative: &'a Vec<(String, bool)>| {
                 let mut variant = so_far.clone();
@@ -242,16 +240,10 @@ impl Writer<'_> {
                 variant.by_reference |= has("id-ref") && !has("id");
                 variant
             };
-            refers |= alternatives.iter().flatten().any(|(name, _)| name == "id-ref");
             variants = variants
                 .iter()
                 .flat_map(|so_far| alternatives.iter().map(|a| combine(so_far, a)))
                 .collect();
-        }
-        if !refers && self.names(element).any(|name| name == "id-ref") {
-            let described = Variant { names: vec![("id", false)], ..Variant::default() };
-            let names = vec![("id-ref", true)];
-            return vec![described, Variant { names, by_reference: true, ..Variant::default() }];
         }
         variants
     }

@@ -329,7 +329,10 @@ impl<'a> Check<'a> {
     fn children(&mut self, node: Node<'a>, rules: &'static Element) {
         let schema = self.schema;
         let grammar = self.grammar;
-        let by_reference = node.attr("id-ref").is_some() && node.attr("id").is_none();
+        // Operations may refer to others and have their own beside them.
+        let by_reference = !rules.one_of.is_empty()
+            && node.attr("id-ref").is_some()
+            && node.attr("id").is_none();
         // Later rules for the same children replace earlier ones.
         let mut counted: Vec<(&[usize], crate::grammar::Count, usize, bool)> = Vec::new();
         for rule in rules.children.iter().filter(|r| r.range.holds(schema)) {

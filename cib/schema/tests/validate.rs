@@ -33,6 +33,7 @@ fn good_configurations_pass() {
     let primitive = r#"<primitive id="a" class="ocf" provider="systole" type="vip"><operations><op id="m" name="monitor" interval="10s" on-fail="restart"/></operations><meta_attributes id="am"><nvpair id="x" name="target-role" value="Stopped"/></meta_attributes></primitive>"#;
     for content in [
         primitive.to_string(),
+        primitive.replace("<operations>", "<operations id-ref=\"am\">"),
         format!("<group id=\"g\">{primitive}</group>"),
         format!("<clone id=\"c\">{primitive}</clone>"),
         format!("<bundle id=\"b\"><podman image=\"i\" replicas=\"2\"/>{primitive}</bundle>"),
