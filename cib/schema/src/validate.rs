@@ -330,9 +330,8 @@ impl<'a> Check<'a> {
         let schema = self.schema;
         let grammar = self.grammar;
         // Operations may refer to others and have their own beside them.
-        let by_reference = !rules.one_of.is_empty()
-            && node.attr("id-ref").is_some()
-            && node.attr("id").is_none();
+        let by_reference =
+            !rules.one_of.is_empty() && node.attr("id-ref").is_some() && node.attr("id").is_none();
         // Later rules for the same children replace earlier ones.
         let mut counted: Vec<(&[usize], crate::grammar::Count, usize, bool)> = Vec::new();
         for rule in rules.children.iter().filter(|r| r.range.holds(schema)) {

@@ -450,7 +450,10 @@ pub(crate) fn run_failcount(given: &Given, out: &mut Out) -> i32 {
             if out.quiet {
                 out.line(&count);
             } else {
-                out.line(&format!("scope=status  name=fail-count-{resource} value={count}"));
+                let interval = cib_model::text::parse_interval_ms(given.get("interval"));
+                let of = operation.map(|op| format!("#{op}_{interval}"));
+                let of = of.unwrap_or_default();
+                out.line(&format!("scope=status  name=fail-count-{resource}{of} value={count}"));
             }
             exit::OK
         }

@@ -31,7 +31,11 @@ fn lookup(code: i32, given: &Given) -> (String, String) {
     if given.has("exit") {
         row(EXITS, code).unwrap_or(("CRM_EX_UNKNOWN".into(), "Unknown exit status".into()))
     } else if given.has("rc") {
-        row(RETURNS, code).or(system(code)).unwrap_or(("Unknown".into(), "Error".into()))
+        let unknown = || match code {
+            1.. => format!("Unknown error {code}"),
+            _ => "Error".into(),
+        };
+        row(RETURNS, code).or(system(code)).unwrap_or_else(|| ("Unknown".into(), unknown()))
     } else if code == 0 {
         ("pcmk_ok".into(), "OK".into())
     } else {

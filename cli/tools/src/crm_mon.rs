@@ -74,11 +74,7 @@ fn named(name: &str) -> Option<Vec<Section>> {
         "options" => vec![Section::Options],
         "resources" => vec![Section::Resources],
         "stack" => vec![Section::Stack],
-        "summary" => {
-            let mut all = SUMMARY.to_vec();
-            all.push(Section::Options);
-            all
-        }
+        "summary" => SUMMARY.to_vec(),
         "tickets" => vec![Section::Tickets],
         "times" => vec![Section::Times],
         _ => return None,

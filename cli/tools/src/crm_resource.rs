@@ -307,7 +307,11 @@ fn list_options(given: &Given, out: &mut Out) -> Result<(), Fail> {
     let kind = match given.get("list-options") {
         Some("fencing") => crate::options::Kind::Fencing,
         Some("primitive") => crate::options::Kind::Primitive,
-        _ => return usage("Error parsing option --list-options"),
+        _ => {
+            // As any option that cannot be read: in plain text.
+            *out = Out::plain("crm_resource");
+            return usage("Error parsing option --list-options");
+        }
     };
     crate::options::list(kind, given.has("all"), out);
     Ok(())

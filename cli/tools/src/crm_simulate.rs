@@ -271,7 +271,8 @@ impl Session<'_> {
         };
         if self.out.is_xml() {
             let mut xml = Element::new(tag);
-            cluster.to_xml(&report).into_iter().for_each(|e| xml.push(e));
+            let parts = cluster.to_xml(&report).into_iter();
+            parts.filter(|e| !e.is("summary")).for_each(|e| xml.push(e));
             self.out.xml(xml);
             return;
         }

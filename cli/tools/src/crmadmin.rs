@@ -59,8 +59,12 @@ fn nodes(given: &Given, out: &mut Out) -> Result<(), (i32, String)> {
     }
     all.extend(guests.into_iter().map(|n| ("guest", n.clone(), n)));
     all.extend(remotes.into_iter().map(|n| ("remote", n.clone(), n)));
+    all.retain(|n| wanted(n.0));
+    if all.is_empty() {
+        out.line("No nodes configured");
+    }
     let mut list = Element::new("nodes");
-    for (kind, name, id) in all.into_iter().filter(|n| wanted(n.0)) {
+    for (kind, name, id) in all {
         if given.has("bash-export") {
             out.line(&format!("export {name}={id}"));
         } else if out.quiet {

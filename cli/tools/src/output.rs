@@ -48,6 +48,11 @@ impl Element {
         Element { name: name.into(), attrs: Vec::new(), parts: Vec::new() }
     }
 
+    /// Whether it is called so.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// Adds an attribute.
     pub fn attr(mut self, name: &str, value: impl ToString) -> Element {
         self.attrs.push((name.into(), value.to_string()));

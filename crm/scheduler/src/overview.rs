@@ -298,8 +298,9 @@ fn view(mut ws: Ws) -> Overview {
         .filter_map(|f| Some(OpView { node: place(f.node)?, op: ws.op(f.op).clone() }))
         .collect();
     let mut bans = Vec::new();
-    for location in &ws.locations {
-        for (node, score) in location.nodes.iter().filter(|(_, score)| *score < 0) {
+    // The last ones first, as people know it from the field's status.
+    for location in ws.locations.iter().rev() {
+        for (node, score) in location.nodes.iter().rev().filter(|(_, score)| *score < 0) {
             let Some(node) = place(*node) else { continue };
             let rsc = location.rsc.0 as usize;
             let (id, role) = (location.id.clone(), location.role);

@@ -76,7 +76,8 @@ pub(super) fn get(work: &mut Work<'_>, out: &mut Out) -> Result<(), Fail> {
         Some(value) => {
             out.line(&value);
             let item = Element::new("item").attr("name", &name).text(value);
-            out.xml(Element::new("attributes").child(item));
+            let list = Element::new("list").attr("name", "attributes").attr("count", 1);
+            out.xml(list.child(item));
         }
         None => out.error(&format!("Attribute '{name}' not found for '{id}'")),
     }

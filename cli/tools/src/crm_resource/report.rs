@@ -24,10 +24,11 @@ pub(super) fn names(work: &Work<'_>, out: &mut Out) -> Result<(), Fail> {
         out.error("NO resources configured\n");
         return Err((exit::NOSUCH, String::new()));
     }
-    let mut xml = Element::new("resources");
+    let count = list.len();
+    let mut xml = Element::new("list").attr("name", "resource names").attr("count", count);
     for name in list {
         out.line(&name);
-        xml.push(Element::new("resource").attr("id", name));
+        xml.push(Element::new("item").attr("name", "resource").text(name));
     }
     out.xml(xml);
     Ok(())

@@ -297,6 +297,12 @@ impl Sections<'_> {
             .iter()
             .filter(|h| report.nodes.has_node(&cluster.node(h.node).name))
             .map(|h| (h.node, h));
+        let mut nodes = nodes.peekable();
+        if nodes.peek().is_none() && report.nodes.is_all() {
+            out.spacer();
+            out.open(title);
+            out.close();
+        }
         self.by_node(title, nodes, |this, h, out| this.node_history(h, operations, out), out);
     }
 
