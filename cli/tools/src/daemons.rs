@@ -74,16 +74,14 @@ pub(crate) fn pacemakerd(given: &Given, out: &mut Out) -> i32 {
     let own = env!("CARGO_PKG_VERSION");
     out.line(&format!("Pacemaker {RELEASE} (Systole {own})"));
     out.line(&format!(" Supporting v{feature_set}: {FEATURES}"));
+    let mut features = Element::new("features");
+    FEATURES.split(' ').for_each(|name| features.push(Element::new("feature").text(name)));
     out.xml(
-        Element::new("features")
+        Element::new("pacemakerd")
             .attr("version", RELEASE)
             .attr("build", format!("Systole {own}"))
             .attr("feature_set", feature_set)
-            .child(
-                FEATURES
-                    .split(' ')
-                    .fold(Element::new("list"), |list, f| list.child(Element::new("item").text(f))),
-            ),
+            .child(features),
     );
     exit::OK
 }

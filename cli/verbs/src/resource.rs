@@ -113,6 +113,7 @@ pub(crate) enum Verb {
         id: String,
     },
     /// Forget failures, and look anew at what runs where
+    #[command(visible_alias = "refresh")]
     Cleanup {
         /// Only this resource
         id: Option<String>,

@@ -145,6 +145,9 @@ pub enum Input {
     Configure(Configuration),
     /// A new membership, as node names.
     View(Vec<String>),
+    /// Members of it that do not come from where this node comes from: they may have been started
+    /// anew, so what they were to direct is not waited for.
+    Newcomers(Vec<String>),
     /// A message in the total order, with its sender's name.
     Delivered(String, Message),
     /// Fence this node. The result comes as [`Effect::Ended`] with the same `ticket`.
@@ -276,6 +279,7 @@ impl Fencer {
                 self.config = config;
             }
             Input::View(names) => self.view(now, names),
+            Input::Newcomers(names) => self.abandon(now, |owner| names.contains(owner)),
             Input::Delivered(_, message) => self.delivered(now, message),
             Input::Request { ticket, target, action, life, client, timeout_ms } => {
                 let id = self.new_id(&target);
@@ -351,20 +355,22 @@ impl Fencer {
             let all = self.history.iter().cloned().collect();
             self.effects.push_back(Effect::Broadcast(Message::History(all)));
         }
-        let orphaned: Vec<Record> = self
-            .pending
-            .values()
-            .filter(|r| !self.members.contains(&r.id.owner))
-            .cloned()
-            .collect();
+        let members = self.members.clone();
+        self.abandon(now, |owner| !members.contains(owner));
+        for operation in self.owned.values_mut() {
+            operation.members_changed(now, &self.members);
+        }
+    }
+
+    /// What is directed by nodes that are lost will not end by itself.
+    fn abandon(&mut self, now: Instant, is_lost: impl Fn(&String) -> bool) {
+        let lost = |r: &&Record| r.id.owner != self.local && is_lost(&r.id.owner);
+        let orphaned: Vec<Record> = self.pending.values().filter(lost).cloned().collect();
         for mut record in orphaned {
             let owner = &record.id.owner;
             record.state = State::Failed(format!("node {owner}, which directed it, was lost"));
             record.at_s = self.wall_s(now);
             self.end(record);
-        }
-        for operation in self.owned.values_mut() {
-            operation.members_changed(now, &self.members);
         }
     }
 
@@ -429,6 +435,9 @@ impl Fencer {
         let (id, target) = (record.id.clone(), record.target.clone());
         let action = record.action.clone();
         self.pending.insert(id.clone(), record);
+        // It was asked for while its director was being lost.
+        let members = self.members.clone();
+        self.abandon(now, |owner| !members.contains(owner));
         if id.owner == self.local {
             let operation = Operation::new(
                 &self.config,

@@ -161,6 +161,31 @@ fn nobody_cuts_his_own_power() {
 }
 
 #[test]
+fn what_a_lost_node_was_to_direct_ends_in_words() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n1")));
+    // n2 is lost before it hears that it is to direct the end of n1, or is started anew after.
+    let lost: [&[Input]; 2] = [
+        &[Input::View(vec!["n1".into()])],
+        &[Input::View(vec!["n1".into(), "n2".into()]), Input::Newcomers(vec!["n2".into()])],
+    ];
+    for inputs in lost {
+        let mut bench = Bench::new(&["n1", "n2"], &config);
+        bench.fencers.truncate(1);
+        bench.request("n1", "reboot");
+        let late = inputs.len() == 2;
+        if late {
+            bench.settle(|_, _| unreachable!("n2 directs it, and is gone"));
+        }
+        inputs.iter().for_each(|input| bench.fencers[0].handle(at(1), input.clone()));
+        bench.settle(|_, _| unreachable!("nobody is there"));
+        let [(tickets, record)] = &bench.ended[..] else { panic!("{:?}", bench.ended) };
+        assert_eq!(*tickets, [1]);
+        let State::Failed(why) = &record.state else { panic!("{record:?}") };
+        assert_eq!(why, "node n2, which directed it, was lost");
+    }
+}
+
+#[test]
 fn without_a_device_it_fails_at_once_and_says_what_to_do() {
     let mut bench = Bench::new(&["n1", "n2"], &config(""));
     bench.request("n3", "reboot");

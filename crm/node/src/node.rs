@@ -226,7 +226,11 @@ impl Node {
         self.store.handle(now, cib_store::Input::View(view.clone()));
         self.controller.handle(now, crm_controller::Input::View(view));
         self.attributes.handle(now, crm_attributes::Input::View(members.clone()));
+        let ours = &self.view.came_with_us;
+        let newcomers = self.view.members.iter().filter(|id| !ours.contains(id));
+        let newcomers = newcomers.filter_map(|id| self.setup.nodes.get(id).cloned()).collect();
         self.fencer.handle(now, crm_fencer::Input::View(members));
+        self.fencer.handle(now, crm_fencer::Input::Newcomers(newcomers));
     }
 
     fn delivered(&mut self, now: Instant, delivered: Delivered) {

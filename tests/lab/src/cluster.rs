@@ -105,6 +105,7 @@ const TOOLS: &[&str] = &[
     "crm_ticket",
     "crm_verify",
     "crmadmin",
+    "pacemakerd",
     "iso8601",
     "stonith_admin",
 ];

@@ -280,7 +280,6 @@ fn pcs_cluster(peers: &Peers) {
         "pcs -f /run/b.xml resource create b1r ocf:heartbeat:Dummy bundle b1",
         "pcs -f /run/b.xml resource bundle update b1 container replicas=3",
         "pcs -f /run/b.xml resource config b1",
-        "pcs -f /run/b.xml status",
         "pcs -f /run/b.xml resource delete b1",
         "pcs alert create path=/bin/true id=al1",
         "pcs alert recipient add al1 value=/run/x",
