@@ -221,7 +221,7 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, XPathError> {
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
         let operator = operator_follows(out.last().map(|(_, t)| t));
-        let digit_follows = rest[1.min(rest.len())..].starts_with(|c: char| c.is_ascii_digit());
+        let digit_follows = rest[c.len_utf8()..].starts_with(|c: char| c.is_ascii_digit());
         let (token, len) = if c.is_whitespace() {
             at += c.len_utf8();
             continue;
