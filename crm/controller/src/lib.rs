@@ -29,7 +29,7 @@ use crm_attributes::Update;
 use crm_executor::{Agent, Operation, Outcome, Report};
 use crm_graph::Transition;
 use crm_history::Note;
-use membership_base::{Instant, NodeId, View};
+use membership_base::{Guarantee, Instant, NodeId, View};
 use serde::{Deserialize, Serialize};
 
 pub use agent::operation_digest;
@@ -153,6 +153,20 @@ pub enum Message {
         /// The view.
         view: u64,
     },
+}
+
+impl Message {
+    /// When the message may be delivered. A migration changes another node than the one that carries
+    /// it out, so it begins only when all know of it: those who are cut off from both would otherwise
+    /// fence the one, and not look at what has come to the other.
+    pub fn guarantee(&self) -> Guarantee {
+        match self {
+            Message::Execute { operation, .. } if underway::migrates_to(operation).is_some() => {
+                Guarantee::Safe
+            }
+            _ => Guarantee::Agreed,
+        }
+    }
 }
 
 /// What a member says of itself in a new view.

@@ -227,7 +227,12 @@ impl Controller {
             Message::Hello(hello) => {
                 if hello.view == self.view.id {
                     if sender != local {
-                        self.arriving.retain(|(target, _), _| *target != sender);
+                        // What comes from a node that is not heard may still arrive, though the
+                        // target was started anew and does not know of it.
+                        let members = &self.view.members;
+                        self.arriving.retain(|(target, _), arrival| {
+                            *target != sender || !members.contains(&arrival.from)
+                        });
                         let arriving = hello.arriving.clone().into_iter();
                         self.arriving.extend(arriving.map(|(what, how)| ((sender, what), how)));
                     }

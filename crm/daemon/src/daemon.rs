@@ -245,7 +245,7 @@ impl Daemon {
     fn carry_out(&mut self) {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
-                Effect::Send(bytes) => self.ring.send(bytes),
+                Effect::Send { bytes, guarantee } => self.ring.send(bytes, guarantee),
                 Effect::Persist { snapshot, version } => {
                     let at_ms = u64::try_from(wall().as_millis()).unwrap_or(u64::MAX);
                     self.archive.fact(at_ms, Fact::Configuration(Arc::clone(&snapshot)));

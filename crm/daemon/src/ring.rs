@@ -37,7 +37,7 @@ pub(crate) enum RingEvent {
 pub(crate) struct Ring {
     transport: Transport,
     /// Messages that the ring has had no room for, in order.
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<(Vec<u8>, Guarantee)>,
     names: BTreeMap<NodeId, String>,
 }
 
@@ -58,18 +58,18 @@ impl Ring {
     }
 
     /// Sends a message to all members; what the ring has no room for goes as soon as it has.
-    pub(crate) fn send(&mut self, bytes: Vec<u8>) {
-        self.waiting.push_back(bytes);
+    pub(crate) fn send(&mut self, bytes: Vec<u8>, guarantee: Guarantee) {
+        self.waiting.push_back((bytes, guarantee));
         self.flush();
     }
 
     /// Sends what waits.
     pub(crate) fn flush(&mut self) {
-        while let Some(bytes) = self.waiting.pop_front() {
-            match self.transport.submit(bytes.clone(), Guarantee::Agreed) {
+        while let Some((bytes, guarantee)) = self.waiting.pop_front() {
+            match self.transport.submit(bytes.clone(), guarantee) {
                 Ok(()) => {}
                 Err(SubmitError::Busy) => {
-                    self.waiting.push_front(bytes);
+                    self.waiting.push_front((bytes, guarantee));
                     break;
                 }
                 Err(SubmitError::Stopped) => break,

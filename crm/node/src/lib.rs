@@ -26,7 +26,7 @@ use crm_controller::Level;
 use crm_executor::{Agent, Operation, Outcome};
 use crm_graph::Transition;
 use crm_history::{Fact, Note};
-use membership_base::{Delivered, NodeId, View};
+use membership_base::{Delivered, Guarantee, NodeId, View};
 use serde::{Deserialize, Serialize};
 
 pub use node::Node;
@@ -60,6 +60,15 @@ enum Message {
     Controller(crm_controller::Message),
     History(Note),
     Secret(secrets::SecretMessage),
+}
+
+impl Message {
+    fn guarantee(&self) -> Guarantee {
+        match self {
+            Message::Controller(message) => message.guarantee(),
+            _ => Guarantee::Agreed,
+        }
+    }
 }
 
 /// Incremented with every change that an older member would misread.
@@ -136,7 +145,12 @@ pub enum Input {
 /// What a node wants done.
 pub enum Effect {
     /// Send this over the ring.
-    Send(Vec<u8>),
+    Send {
+        /// The message.
+        bytes: Vec<u8>,
+        /// When it may be delivered.
+        guarantee: Guarantee,
+    },
     /// Write this to disk, then say [`Input::Persisted`].
     Persist {
         /// The configuration.

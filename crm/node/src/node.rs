@@ -186,7 +186,7 @@ impl Node {
             Ok(bytes) => {
                 self.said += u64::from(counts);
                 self.unheard += u64::from(counts);
-                self.effects.push_back(Effect::Send(bytes));
+                self.effects.push_back(Effect::Send { bytes, guarantee: message.guarantee() });
             }
             Err(error) => {
                 let text = format!("a message could not be encoded: {error}");

@@ -110,7 +110,7 @@ impl Cluster {
     fn carry_out(&mut self, id: NodeId) {
         while let Some(effect) = self.nodes.get_mut(&id).and_then(Node::poll_effect) {
             match effect {
-                Effect::Send(bytes) => {
+                Effect::Send { bytes, .. } => {
                     for member in self.views[&id].members.clone() {
                         let delivered = Delivered { sender: id, bytes: bytes.clone() };
                         if let Some(ring) = self.rings.get_mut(&member) {

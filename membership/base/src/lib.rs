@@ -54,6 +54,15 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// When a message may be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// As soon as its place in the order is settled.
+    Agreed,
+    /// When every member is known to have it, so that no single loss can undo it.
+    Safe,
+}
+
 /// The membership that a node is in, as the layers above the ring see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {

@@ -35,7 +35,9 @@ mod store;
 mod token;
 mod wire;
 
-pub use machine::{Effect, Guarantee, Input, PeerStatus, Reason, RingView, Status, Totem};
+pub use membership_base::Guarantee;
+
+pub use machine::{Effect, Input, PeerStatus, Reason, RingView, Status, Totem};
 pub use peers::Liveness;
 pub use seal::{Reject, VERSION};
 pub use settings::{NodeLinks, Settings, Timing};

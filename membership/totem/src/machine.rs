@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use membership_base::{Delivered, Instant, NodeId};
+use membership_base::{Delivered, Guarantee, Instant, NodeId};
 
 use crate::commit::Forming;
 use crate::gather::Gather;
@@ -21,15 +21,6 @@ const PERSIST_AHEAD: u64 = 1 << 20;
 
 /// The good-bye is not repeated later, so it goes out as several datagrams at once.
 const LEAVE_REPEAT: usize = 3;
-
-/// When a message may be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guarantee {
-    /// As soon as its place in the order is settled.
-    Agreed,
-    /// When every member is known to have it, so that no single loss can undo it.
-    Safe,
-}
 
 /// What the driver tells the machine.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use cib_store::disk;
 use crm_node::{Node, Setup};
-use membership_base::{Instant, NodeId, View};
+use membership_base::{Guarantee, Instant, NodeId, View};
 use membership_totem::{NodeLinks, Settings, Totem};
 
 use crate::world::{Run, WALL_MS};
@@ -27,7 +27,7 @@ pub(crate) struct Daemon {
     /// Distinguishes this daemon from earlier ones, so that late events of those are dropped.
     pub(crate) life: u64,
     /// Messages that the ring has not taken yet, in order.
-    pub(crate) outbox: VecDeque<Vec<u8>>,
+    pub(crate) outbox: VecDeque<(Vec<u8>, Guarantee)>,
 }
 
 /// One simulated host.

@@ -418,9 +418,10 @@ impl World {
                     self.end_some(id, life);
                 }
             }
-            totem::Effect::Refused { bytes, .. } => {
+            totem::Effect::Refused { ticket, bytes } => {
                 let Some(daemon) = &mut self.host(id).daemon else { return };
-                daemon.outbox.push_front(bytes);
+                let guarantee = if ticket == 0 { Guarantee::Agreed } else { Guarantee::Safe };
+                daemon.outbox.push_front((bytes, guarantee));
                 let life = daemon.life;
                 self.after(5, 10, What::Resubmit(id, life));
             }
@@ -433,10 +434,10 @@ impl World {
     fn submit_outbox(&mut self, id: NodeId) {
         let now = self.now;
         while let Some(daemon) = &mut self.host(id).daemon {
-            let Some(bytes) = daemon.outbox.pop_front() else { break };
+            let Some((bytes, guarantee)) = daemon.outbox.pop_front() else { break };
             let waiting = daemon.outbox.len();
-            let guarantee = Guarantee::Agreed;
-            daemon.totem.handle(now, totem::Input::Submit { ticket: 0, bytes, guarantee });
+            let ticket = u64::from(guarantee == Guarantee::Safe);
+            daemon.totem.handle(now, totem::Input::Submit { ticket, bytes, guarantee });
             self.drain(id);
             let refused = self.host(id).daemon.as_ref().is_some_and(|d| d.outbox.len() > waiting);
             if refused {
@@ -459,9 +460,9 @@ impl World {
     fn node_effect(&mut self, id: NodeId, effect: Effect) {
         let life = self.host(id).daemon.as_ref().map_or(0, |d| d.life);
         match effect {
-            Effect::Send(bytes) => {
+            Effect::Send { bytes, guarantee } => {
                 if let Some(daemon) = &mut self.host(id).daemon {
-                    daemon.outbox.push_back(bytes);
+                    daemon.outbox.push_back((bytes, guarantee));
                     if daemon.outbox.len() == 1 {
                         self.submit_outbox(id);
                     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crm_executor::{Agent, Outcome, Report, code};
 use crm_graph::{Action, ActionKind, Synapse, Transition};
+use membership_base::Guarantee;
 
 use super::*;
 use crate::Fenced;
@@ -180,23 +181,54 @@ fn a_migration_that_no_plan_counts_on_is_searched_for_when_it_has_ended() {
     assert_eq!(searches(&effects), [2]);
 }
 
-#[test]
-fn what_a_fenced_node_was_migrating_is_searched_for_before_anything_else() {
-    let mut test = Test::new(1);
+/// Node 1 hears that node 3 is to migrate `db` to node 2.
+fn migrating_to_2() -> (Test, Message) {
     let mut operation = operation("migrate_to");
     operation.params.push(("CRM_meta_migrate_target".into(), "n2".into()));
     let (to, node) = (NodeId(3), "n3".to_owned());
-    test.hear(1, Message::Execute { to, operation, node, instance: false });
-    let fenced = Fenced {
+    let execute = Message::Execute { to, operation, node, instance: false };
+    let mut test = Test::new(1);
+    test.hear(1, execute.clone());
+    (test, execute)
+}
+
+fn node_3_is_fenced() -> Input {
+    Input::Fenced(Fenced {
         tickets: vec![],
         target: "n3".into(),
         action: "off".into(),
         error: None,
         client: "x".into(),
         life: Some(3),
-    };
-    assert_eq!(searches(&test.handle(Input::Fenced(fenced.clone()))), [2]);
-    assert_eq!(searches(&test.handle(Input::Fenced(fenced))), [0; 0], "once");
+    })
+}
+
+#[test]
+fn what_a_fenced_node_was_migrating_is_searched_for_before_anything_else() {
+    let (mut test, _) = migrating_to_2();
+    assert_eq!(searches(&test.handle(node_3_is_fenced())), [2]);
+    assert_eq!(searches(&test.handle(node_3_is_fenced())), [0; 0], "once");
+}
+
+/// Its new daemon does not know what the lost node may still send to it.
+#[test]
+fn a_target_that_was_started_anew_is_searched_as_well() {
+    let (mut test, _) = migrating_to_2();
+    test.view(&[(1, 1), (2, 9)]);
+    assert_eq!(searches(&test.handle(node_3_is_fenced())), [2]);
+
+    let (mut test, _) = migrating_to_2();
+    test.view(&[(1, 1), (2, 9), (3, 3)]);
+    assert_eq!(searches(&test.handle(node_3_is_fenced())), [0; 0], "its source was heard");
+}
+
+#[test]
+fn a_migration_begins_when_all_know_of_it() {
+    let (_, migration) = migrating_to_2();
+    assert_eq!(migration.guarantee(), Guarantee::Safe);
+    let (to, node) = (NodeId(3), "n3".to_owned());
+    let start = Message::Execute { to, operation: operation("start"), node, instance: false };
+    assert_eq!(start.guarantee(), Guarantee::Agreed);
 }
 
 #[test]
