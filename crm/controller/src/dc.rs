@@ -12,6 +12,7 @@ use membership_base::{Instant, NodeId, Rng};
 use crate::flights::{Flight, Flights};
 use crate::history::{History, Tag, succeeded};
 use crate::machine::Controller;
+use crate::pace::{Cause, Pace};
 use crate::transition::Execution;
 use crate::underway::{migrates_to, operation};
 use crate::{
@@ -29,14 +30,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// What only the DC keeps.
 pub(crate) struct Dc {
     uuid: String,
-    /// A plan is wanted, for this reason.
-    wanted: Option<String>,
-    /// A plan is being computed.
-    planning: bool,
-    /// Why.
+    pace: Pace,
+    /// Why the last plan was made.
     reason: String,
-    /// What was asked for while it was computed makes it old.
-    outdated: bool,
     execution: Option<Execution>,
     /// What nodes have not answered, whichever transition or DC has asked for it.
     flights: Flights,
@@ -83,10 +79,8 @@ impl Dc {
         );
         Dc {
             uuid,
-            wanted: None,
-            planning: false,
+            pace: Pace::new(),
             reason: String::new(),
-            outdated: false,
             execution: None,
             flights: Flights::default(),
             fences: BTreeMap::new(),
@@ -111,7 +105,8 @@ impl Dc {
         let doomed = self.fences.get(local).is_some_and(|own| own.ticket.is_some());
         let asks = |f: &&Fence| !doomed && f.ticket.is_none() && f.action_id.is_some();
         let fences = self.fences.values().filter(asks).map(|f| f.not_before);
-        let other = [self.wait_until, Some(self.recheck_at)].into_iter().flatten();
+        let other = [self.wait_until, Some(self.recheck_at), self.pace.timer()];
+        let other = other.into_iter().flatten();
         fences.chain(flights).chain(other).min().filter(|at| *at < NEVER)
     }
 
@@ -120,7 +115,7 @@ impl Dc {
             Phase::DcWaiting
         } else if self.execution.is_some() {
             Phase::DcTransition
-        } else if self.planning || self.wanted.is_some() {
+        } else if self.pace.is_planning() || self.pace.is_wanted() {
             Phase::DcPlanning
         } else if !self.flights.is_empty() {
             Phase::DcTransition
@@ -137,8 +132,11 @@ impl Dc {
     }
 
     fn want(&mut self, reason: &str) {
-        self.wanted.get_or_insert_with(|| reason.to_owned());
-        self.outdated |= self.planning;
+        self.want_for(reason, Cause::Event);
+    }
+
+    fn want_for(&mut self, reason: &str, cause: Cause) {
+        self.pace.want(reason, cause);
         if let Some(execution) = &mut self.execution {
             execution.abort(reason);
         }
@@ -186,12 +184,15 @@ impl Controller {
     }
 
     pub(crate) fn cib_changed(&mut self, change: CibChange) {
+        let Some(dc) = &mut self.dc else { return };
         if change.configuration {
-            self.replan("the configuration changed");
-        } else if change.attributes {
-            self.replan("a node attribute changed");
-        } else if change.history_removed {
-            self.replan("operation history was removed");
+            dc.want_for("the configuration changed", Cause::Configuration);
+        }
+        if change.attributes {
+            dc.want_for("a node attribute changed", Cause::Attribute);
+        }
+        if change.history_removed {
+            dc.want("operation history was removed");
         }
     }
 
@@ -290,7 +291,7 @@ impl Controller {
         self.expire(now);
         self.fire(now);
         self.finish(now);
-        self.ask_for_plan();
+        self.ask_for_plan(now);
     }
 
     /// Operations that nobody answers are given up; the node's state is then looked at anew.
@@ -711,17 +712,14 @@ impl Controller {
         self.effects.push_back(Effect::Note(ended));
     }
 
-    fn ask_for_plan(&mut self) {
+    fn ask_for_plan(&mut self, now: Instant) {
         let told = self.view.members.iter().all(|member| self.told.contains(member));
         let Some(dc) = &mut self.dc else { return };
-        let ready = told && dc.execution.is_none() && !dc.planning && dc.wait_until.is_none();
-        if !ready {
+        if !told || dc.execution.is_some() || dc.wait_until.is_some() {
             return;
         }
-        let Some(reason) = dc.wanted.take() else { return };
+        let Some(reason) = dc.pace.begin(now) else { return };
         self.plans += 1;
-        dc.planning = true;
-        dc.outdated = false;
         dc.reason.clone_from(&reason);
         let plan = self.plans;
         self.effects.push_back(Effect::Log(Level::Info, format!("plan {plan}: {reason}")));
@@ -730,22 +728,25 @@ impl Controller {
 
     pub(crate) fn planned(
         &mut self,
+        now: Instant,
         plan: u32,
         result: Result<Transition, String>,
         input: Option<String>,
     ) {
-        let Some(dc) = self.dc.as_mut().filter(|dc| dc.planning && self.plans == plan) else {
+        let asked = |dc: &&mut Box<Dc>| dc.pace.is_planning() && self.plans == plan;
+        let Some(dc) = self.dc.as_mut().filter(asked) else { return };
+        if !dc.pace.end(now) {
             return;
-        };
-        dc.planning = false;
+        }
+        if !dc.joined {
+            dc.want("the membership changed");
+            return;
+        }
         if let Some(path) = &input {
             // Other programs look for this line in the log.
             let text = format!("pengine: Calculated transition {plan}, saving inputs in {path}");
             self.effects.push_back(Effect::Log(Level::Notice, text));
-        }
-        if dc.outdated || !dc.joined {
-            dc.wanted.get_or_insert_with(|| "the cluster changed during planning".to_owned());
-            return;
+            self.effects.push_back(Effect::KeepInput);
         }
         match result {
             Ok(transition) => {

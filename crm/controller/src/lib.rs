@@ -20,6 +20,7 @@ mod dc;
 mod flights;
 mod history;
 mod machine;
+mod pace;
 mod transition;
 mod underway;
 
@@ -276,7 +277,7 @@ pub enum Input {
         plan: u32,
         /// The plan, or why there is none.
         result: Result<Transition, String>,
-        /// The file that its input is kept in, if it is.
+        /// The file for its input, if it is kept; see [`Effect::KeepInput`].
         input: Option<String>,
     },
     /// The local executor has a result.
@@ -352,6 +353,9 @@ pub enum Effect {
         /// The plan's number, which comes back with it and becomes the transition's id.
         plan: u32,
     },
+    /// Keep the input of the plan that was told last in the file that was told with it: it is
+    /// carried out.
+    KeepInput,
     /// Fence a node; the answer names the ticket.
     Fence {
         /// This controller's number for it.

@@ -87,7 +87,7 @@ impl Controller {
             }
             Input::CibChanged(change) => self.cib_changed(change),
             Input::Options(options) => self.options = options,
-            Input::Planned { plan, result, input } => self.planned(plan, result, input),
+            Input::Planned { plan, result, input } => self.planned(now, plan, result, input),
             Input::Report(report) => self.report(report),
             Input::Cancelled { operation, tag } => {
                 if let Some(operation) = operation {

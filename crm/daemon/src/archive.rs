@@ -4,9 +4,9 @@
 //! queue is bounded: what does not fit is left out, and that is said.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cib_store::Version;
@@ -25,17 +25,24 @@ const INPUTS_MAX: usize = 8;
 /// How long the end of the daemon waits for what is not written yet.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+struct Offered {
+    new: New,
+    cib: Arc<Doc>,
+    now_s: u64,
+}
+
 enum Job {
     Fact { at_ms: u64, fact: Fact },
-    Input { new: New, cib: Arc<Doc>, now_s: u64 },
+    Input(Offered),
     Finish(mpsc::Sender<()>),
 }
 
 /// The way to the thread.
-#[derive(Clone)]
 pub(crate) struct Archive {
     jobs: SyncSender<Job>,
-    numbers: Arc<Mutex<Numbers>>,
+    numbers: Numbers,
+    /// The input that has a file and was not kept so far.
+    offered: Option<Offered>,
     inputs: Arc<AtomicUsize>,
     /// Facts that did not fit.
     lost: u64,
@@ -46,7 +53,7 @@ impl Archive {
     /// what the node starts with.
     pub(crate) fn start(state_dir: &Path, cib: &Doc) -> std::io::Result<Archive> {
         let (jobs, queue) = mpsc::sync_channel(WAITING_MAX);
-        let numbers = Arc::new(Mutex::new(Numbers::read(&state_dir.join("pengine"))));
+        let numbers = Numbers::read(&state_dir.join("pengine"));
         let inputs = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             recorder: Recorder::new(cib),
@@ -58,7 +65,7 @@ impl Archive {
         std::thread::Builder::new()
             .name("systole-archive".to_owned())
             .spawn(move || writer.run(&queue))?;
-        Ok(Archive { jobs, numbers, inputs, lost: 0 })
+        Ok(Archive { jobs, numbers, offered: None, inputs, lost: 0 })
     }
 
     /// Keeps a fact.
@@ -74,17 +81,25 @@ impl Archive {
         }
     }
 
-    /// The file for a plan's input; [`Archive::keep`] writes it if it is new.
-    pub(crate) fn file(&self, cib: &Doc, plan: &Computed) -> Option<(PathBuf, Option<New>)> {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.file(Version::of(cib), plan.series, plan.series_max)
+    /// The file for a plan's input, if it is one of those that are kept; until the next plan's it
+    /// can be kept by [`Archive::keep`].
+    pub(crate) fn offer(&mut self, plan: &Computed) -> Option<PathBuf> {
+        if let Some(refused) = self.offered.take() {
+            self.numbers.take_back(refused.new);
+        }
+        let version = Version::of(&plan.cib);
+        let (path, new) = self.numbers.file(version, plan.series, plan.series_max)?;
+        let offer = |new| Offered { new, cib: Arc::clone(&plan.cib), now_s: plan.now_s };
+        self.offered = new.map(offer);
+        Some(path)
     }
 
-    /// Has a plan's input written.
-    pub(crate) fn keep(&self, new: New, cib: Arc<Doc>, now_s: u64) {
-        let path = new.path.clone();
+    /// Has the input that was offered last written, if it is not there already.
+    pub(crate) fn keep(&mut self) {
+        let Some(input) = self.offered.take() else { return };
+        let path = input.new.path.clone();
         let fits = self.inputs.fetch_add(1, Ordering::Relaxed) < INPUTS_MAX;
-        if !fits || self.jobs.try_send(Job::Input { new, cib, now_s }).is_err() {
+        if !fits || self.jobs.try_send(Job::Input(input)).is_err() {
             self.inputs.fetch_sub(1, Ordering::Relaxed);
             warn!("{} is not kept: plans are made faster than they can be written", path.display());
         }
@@ -119,7 +134,7 @@ impl Writer {
                         said(&mut self.record_fails, result, "what happens is not recorded");
                     }
                 }
-                Job::Input { new, cib, now_s } => {
+                Job::Input(Offered { new, cib, now_s }) => {
                     let result = inputs::write(&new, &cib, now_s, &owner);
                     said(&mut self.inputs_fail, result, "inputs of plans are not kept");
                     self.waiting.fetch_sub(1, Ordering::Relaxed);

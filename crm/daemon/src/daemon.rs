@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use cib_store::Who;
-use cib_xml::Doc;
 use crm_api::{Event, EventKind, Request, Response, exit};
 use crm_controller::Level;
 use crm_history::Fact;
@@ -20,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::agents::Agents;
 use crate::archive::Archive;
 use crate::files::CibFiles;
+use crate::plan::Computed;
 use crate::ring::{Ring, RingEvent};
 use crate::secrets::Secrets;
 use crate::{Options, fence, ipc};
@@ -35,6 +35,8 @@ pub(crate) enum Incoming {
     Node(Input),
     /// From the ring.
     Ring(RingEvent),
+    /// A plan, by its number, or why there is none.
+    Planned(u32, Result<Computed, String>),
     /// From a tool.
     Asked(ipc::Asked),
     /// A CIB could not be written.
@@ -189,6 +191,7 @@ impl Daemon {
                 info!("looking for the members: {reason}");
                 self.publish(EventKind::Gathering { reason });
             }
+            Incoming::Planned(plan, computed) => self.planned(plan, computed),
             Incoming::Asked(asked) => self.asked(asked),
             Incoming::DiskFailed(reason) => {
                 error!(
@@ -280,7 +283,11 @@ impl Daemon {
                     let error = self.secrets.keep(&change).err();
                     self.tell(Input::SecretKept { asker, number, error });
                 }
-                Effect::Schedule { plan, cib, now_s } => self.schedule(plan, cib, now_s),
+                Effect::Schedule { plan, cib, now_s } => {
+                    let compute = move || crate::plan::compute(cib, now_s, plan);
+                    self.in_background(move || Incoming::Planned(plan, compute()));
+                }
+                Effect::KeepInput => self.archive.keep(),
                 Effect::History { at_ms, fact } => self.archive.fact(at_ms, fact),
                 Effect::Reply { id, response } => {
                     if let Some(client) = self.clients.remove(&id) {
@@ -313,23 +320,11 @@ impl Daemon {
         });
     }
 
-    /// Computes a plan. Its input is written once the plan is out.
-    fn schedule(&self, plan: u32, cib: Arc<Doc>, now_s: u64) {
-        let (sender, archive) = (self.sender.clone(), self.archive.clone());
-        tokio::task::spawn_blocking(move || {
-            let computed = crate::plan::compute(&cib, now_s, plan);
-            let (path, new) = match &computed {
-                Ok(computed) => archive.file(&cib, computed).unzip(),
-                Err(_) => (None, None),
-            };
-            let input = path.map(|path| path.to_string_lossy().into_owned());
-            let result = computed.map(|computed| computed.transition);
-            // The loop is gone only when the process ends.
-            let _ = sender.send(Incoming::Node(Input::Planned { plan, result, input }));
-            if let Some(new) = new.flatten() {
-                archive.keep(new, cib, now_s);
-            }
-        });
+    fn planned(&mut self, plan: u32, computed: Result<Computed, String>) {
+        let path = computed.as_ref().ok().and_then(|computed| self.archive.offer(computed));
+        let input = path.map(|path| path.to_string_lossy().into_owned());
+        let result = computed.map(|computed| computed.transition);
+        self.input(Input::Planned { plan, result, input });
     }
 
     fn run_agent(&mut self, run: crm_executor::RunId, operation: crm_executor::Operation) {

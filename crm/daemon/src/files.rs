@@ -4,20 +4,28 @@
 //! new file and of the one before, so that there is no moment at which a crash leaves a file that
 //! no digest vouches for.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cib_store::disk;
 use cib_xml::{Doc, Style};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 /// How many former CIBs are kept.
 const BACKUPS: u32 = 20;
 
+/// Of several changes in this time only what was before the first is kept: the backups of a stream
+/// of changes would otherwise all be of its last moment.
+const BACKUP_PAUSE: Duration = Duration::from_secs(1);
+
 /// The folder with `cib.xml` and its backups.
 pub struct CibFiles {
     dir: PathBuf,
+    backed_up: Mutex<Option<Instant>>,
 }
 
 /// What was found on disk.
@@ -35,7 +43,7 @@ impl CibFiles {
     /// If the folder cannot be made.
     pub fn open(dir: &Path) -> io::Result<CibFiles> {
         fs::create_dir_all(dir)?;
-        Ok(CibFiles { dir: dir.to_owned() })
+        Ok(CibFiles { dir: dir.to_owned(), backed_up: Mutex::new(None) })
     }
 
     /// Where the files are.
@@ -101,13 +109,13 @@ impl CibFiles {
             digests.push(b'\n');
             digests.extend_from_slice(first);
         }
-        let new = self.path("cib.xml.new");
+        let new = self.path("cib.xml.spare");
         write_synced(&new, &files.xml)?;
         self.back_up(&path)?;
-        let new_sig = self.path("cib.xml.sig.new");
+        let new_sig = self.path("cib.xml.sig.spare");
         write_synced(&new_sig, &digests)?;
-        fs::rename(&new_sig, &sig)?;
-        fs::rename(&new, &path)?;
+        put_in_place(&new_sig, &sig)?;
+        put_in_place(&new, &path)?;
         File::open(&self.dir)?.sync_all()
     }
 
@@ -129,6 +137,10 @@ impl CibFiles {
 
     /// The former CIB gets a second name, in a ring of numbers.
     fn back_up(&self, path: &Path) -> io::Result<()> {
+        let mut backed_up = self.backed_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if backed_up.is_some_and(|at| at.elapsed() < BACKUP_PAUSE) {
+            return Ok(());
+        }
         let Ok(seq) = fs::read_to_string(self.path("cib.last")).or_else(|e| match e.kind() {
             io::ErrorKind::NotFound => Ok("0".to_owned()),
             _ => Err(e),
@@ -152,7 +164,9 @@ impl CibFiles {
                 _ => {}
             }
         }
-        fs::write(self.path("cib.last"), next.to_string())
+        fs::write(self.path("cib.last"), next.to_string())?;
+        *backed_up = Some(Instant::now());
+        Ok(())
     }
 
     /// Names of the backups, newest first.
@@ -204,10 +218,38 @@ fn read_checked(path: &Path) -> Result<Option<Doc>, ReadError> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = open_to_write(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Opens a file that has no other name and is for nobody else, without content. What is there is
+/// used again if it is such a one: making and deleting files costs more than writing them.
+fn open_to_write(path: &Path) -> io::Result<File> {
+    let options = || -> OpenOptions { File::options().write(true).mode(0o600).clone() };
+    match options().open(path) {
+        Ok(file) => {
+            let found = file.metadata()?;
+            let own = found.uid() == nix::unistd::geteuid().as_raw();
+            if found.nlink() == 1 && own && found.mode() & 0o7777 == 0o600 {
+                file.set_len(0)?;
+                return Ok(file);
+            }
+            fs::remove_file(path)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    options().create_new(true).open(path)
+}
+
+/// Gives `new` the name `path`, and what has that name the one that `new` had, where the file
+/// system can do so at once; otherwise that is gone.
+fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, new, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(_) => fs::rename(new, path),
+    }
 }
 
 #[cfg(test)]
@@ -249,6 +291,40 @@ mod tests {
         files.save(&cib(2)).unwrap();
         fs::write(dir.path().join("cib.xml"), old).unwrap();
         assert_eq!(epoch(&files.load().unwrap()), "1");
+    }
+
+    #[test]
+    fn a_backup_is_never_written_to_and_a_stream_of_changes_leaves_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = CibFiles::open(dir.path()).unwrap();
+        let backups = |of: &CibFiles| of.backups().unwrap().len();
+        for n in 1..10 {
+            files.save(&cib(n)).unwrap();
+        }
+        assert_eq!(backups(&files), 1);
+        let first = fs::read_to_string(dir.path().join("cib-1.raw")).unwrap();
+        assert!(first.contains("epoch=\"1\""), "{first}");
+        let later = CibFiles::open(dir.path()).unwrap();
+        (10..20).for_each(|n| later.save(&cib(n)).unwrap());
+        assert_eq!(backups(&later), 2);
+        let second = fs::read_to_string(dir.path().join("cib-2.raw")).unwrap();
+        assert!(second.contains("epoch=\"9\""), "{second}");
+        assert_eq!(fs::read_to_string(dir.path().join("cib-1.raw")).unwrap(), first);
+    }
+
+    #[test]
+    fn what_an_operator_put_there_does_not_become_readable_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cib.xml");
+        fs::write(&path, cib(1).root().to_xml(Style::Pretty)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let files = CibFiles::open(dir.path()).unwrap();
+        for n in 2..6 {
+            files.save(&cib(n)).unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "after change {n}");
+        }
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub(crate) struct New {
     pub(crate) path: PathBuf,
     /// The series' `.last` file, and the number to be put there.
     last: (PathBuf, u64),
+    /// For [`Numbers::take_back`].
+    series: Series,
+    before: (u64, Option<(Version, PathBuf)>),
 }
 
 impl Numbers {
@@ -98,12 +101,18 @@ impl Numbers {
         }
         let limit = u64::try_from(max).unwrap_or(u64::MAX);
         let next = &mut self.next[series as usize];
+        let next_before = *next;
         let number = if *next < limit { *next } else { 0 };
         *next = if number + 1 < limit { number + 1 } else { 0 };
         let path = self.dir.join(format!("{}-{number}.bz2", series.name()));
         let last = (last_file(&self.dir, series), *next);
-        self.last = Some((version, path.clone()));
-        Some((path.clone(), Some(New { path, last })))
+        let before = (next_before, self.last.replace((version, path.clone())));
+        Some((path.clone(), Some(New { path, last, series, before })))
+    }
+
+    /// What was handed out last is not written.
+    pub(crate) fn take_back(&mut self, new: New) {
+        (self.next[new.series as usize], self.last) = new.before;
     }
 }
 
@@ -143,8 +152,9 @@ pub(crate) fn write(new: &New, cib: &Doc, now_s: u64, owner: &Owner) -> io::Resu
     let part = new.path.with_extension("part");
     let mut options = fs::File::options();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    let mut packed = BzEncoder::new(file, Compression::best());
-    packed.write_all(doc.root().to_xml(Style::Pretty).as_bytes())?;
+    let xml = doc.root().to_xml(Style::Pretty);
+    let mut packed = BzEncoder::new(file, level(xml.len()));
+    packed.write_all(xml.as_bytes())?;
     packed.finish()?;
     // One that a crash has left behind may have other rights.
     fs::set_permissions(&part, fs::Permissions::from_mode(0o600))?;
@@ -152,6 +162,13 @@ pub(crate) fn write(new: &New, cib: &Doc, now_s: u64, owner: &Owner) -> io::Resu
     fs::rename(&part, &new.path)?;
     fs::write(&new.last.0, new.last.1.to_string())?;
     owner.give(&new.last.0)
+}
+
+/// The level whose block, 100 kB for each, takes the whole text: a larger one packs no better, and
+/// costs the memory and the time to clear it.
+fn level(bytes: usize) -> Compression {
+    let blocks = u32::try_from(bytes.div_ceil(100_000)).unwrap_or(u32::MAX);
+    Compression::new(blocks.clamp(1, 9))
 }
 
 #[cfg(test)]
@@ -202,5 +219,19 @@ mod tests {
         assert_eq!(file(3, 2), is(0, true));
         assert_eq!(file(4, 0), None);
         assert_eq!(file(5, 1), is(0, true));
+    }
+
+    #[test]
+    fn a_number_that_is_taken_back_is_handed_out_again() {
+        let mut numbers = Numbers::read(Path::new("/nonexistent"));
+        let mut file = |v| numbers.file(version(v), Series::Input, -1).unwrap();
+        let (first, _) = file(1);
+        let (refused, new) = file(2);
+        numbers.take_back(new.unwrap());
+        let mut file = |v| numbers.file(version(v), Series::Input, -1).unwrap();
+        let (again, new) = file(1);
+        assert!(again == first && new.is_none());
+        let (again, new) = file(2);
+        assert!(again == refused && new.is_some());
     }
 }

@@ -11,6 +11,10 @@ use crate::inputs::Series;
 
 /// A plan, and where its input belongs.
 pub(crate) struct Computed {
+    /// What it was made from.
+    pub(crate) cib: Arc<Doc>,
+    /// For when, in seconds since the epoch.
+    pub(crate) now_s: u64,
     pub(crate) transition: Transition,
     pub(crate) series: Series,
     /// How many inputs of the series are kept; all if it is negative.
@@ -18,11 +22,11 @@ pub(crate) struct Computed {
 }
 
 /// Computes the plan for a CIB at a time (seconds since the epoch).
-pub(crate) fn compute(cib: &Doc, now_s: u64, plan: u32) -> Result<Computed, String> {
+pub(crate) fn compute(cib: Arc<Doc>, now_s: u64, plan: u32) -> Result<Computed, String> {
     let now = i64::try_from(now_s).map_err(|_| "the clock is beyond all bounds".to_owned())?;
     let flags = PlanFlags { under_way: true, ..PlanFlags::default() };
     let now = Time::from_epoch(now);
-    let model = Arc::new(Model::from_doc(cib, now));
+    let model = Arc::new(Model::from_doc(&cib, now));
     let plan = crm_scheduler::schedule_model(Arc::clone(&model), now, flags, plan);
     let mut problems = plan.problems().peekable();
     let actions = plan.transition.synapses.iter().map(|s| &s.action);
@@ -38,5 +42,5 @@ pub(crate) fn compute(cib: &Doc, now_s: u64, plan: u32) -> Result<Computed, Stri
     drop(problems);
     let value = model.options.get(series.option()).and_then(cib_model::scan_int);
     let series_max = value.unwrap_or(series.default_max());
-    Ok(Computed { transition: plan.transition, series, series_max })
+    Ok(Computed { cib, now_s, transition: plan.transition, series, series_max })
 }

@@ -11,18 +11,47 @@ use crate::{
 /// Makes entries of facts. It holds a configuration of its own, to which it applies every change:
 /// so it knows what leads back, whatever the cluster's has become meanwhile.
 pub struct Recorder {
-    /// The CIB without status; nothing after facts were lost.
-    cib: Option<Doc>,
+    /// Nothing after facts were lost.
+    cib: Option<Tracked>,
     current: Option<(TransitionId, Transition)>,
     /// The id of the last change.
     configuration: String,
+}
+
+/// The CIB without status, before and after the last change: a change's way back is what makes the
+/// one of the other. Copying a large CIB for every change would cost more than all the rest.
+struct Tracked {
+    before: Doc,
+    after: Doc,
+    /// What `before` lacks.
+    last: Option<Doc>,
+}
+
+impl Tracked {
+    fn new(cib: &Doc) -> Tracked {
+        let mut doc = cib.clone();
+        clear_status(&mut doc);
+        Tracked { before: doc.clone(), after: doc, last: None }
+    }
+
+    /// Goes on by a change; false if that does not fit, and this is then of no use any more.
+    fn change(&mut self, patch: &Doc) -> bool {
+        let behind = self.last.replace(patch.clone());
+        behind.is_none_or(|last| apply(&mut self.before, &last)) && apply(&mut self.after, patch)
+    }
+}
+
+fn apply(doc: &mut Doc, patch: &Doc) -> bool {
+    let fits = patch::apply(doc, patch, false).is_ok();
+    clear_status(doc);
+    fits
 }
 
 impl Recorder {
     /// A recorder for a node that starts with this CIB.
     pub fn new(cib: &Doc) -> Recorder {
         let configuration = configuration_id(cib.root());
-        Recorder { cib: Some(without_status(cib)), current: None, configuration }
+        Recorder { cib: Some(Tracked::new(cib)), current: None, configuration }
     }
 
     /// Takes one fact, at a wall-clock time in milliseconds; the entries that are complete by it.
@@ -32,7 +61,7 @@ impl Recorder {
                 self.change(at_ms, changed).map(Entry::Change).into_iter().collect()
             }
             Fact::Configuration(doc) => {
-                self.cib.get_or_insert_with(|| without_status(&doc));
+                self.cib.get_or_insert_with(|| Tracked::new(&doc));
                 Vec::new()
             }
             Fact::Note { dc, note } => self.note(at_ms, dc, note),
@@ -58,16 +87,14 @@ impl Recorder {
         patch::ignore(&mut forward, "/cib/status");
         let mut schema = None;
         let mut reverse = None;
-        if let Some(before) = self.cib.take() {
-            let mut after = before.clone();
-            if patch::apply(&mut after, &forward, false).is_ok() {
-                clear_status(&mut after);
-                let name = |doc: &Doc| doc.root().attr("validate-with").unwrap_or("").to_owned();
-                let names = (name(&before), name(&after));
-                schema = Some(names).filter(|(old, new)| old != new);
-                reverse = patch::make(&after, &before, Positions::Count);
-                self.cib = Some(after);
-            }
+        if let Some(mut cib) = self.cib.take()
+            && cib.change(&forward)
+        {
+            let name = |doc: &Doc| doc.root().attr("validate-with").unwrap_or("").to_owned();
+            let names = (name(&cib.before), name(&cib.after));
+            schema = Some(names).filter(|(old, new)| old != new);
+            reverse = patch::make(&cib.after, &cib.before, Positions::Count);
+            self.cib = Some(cib);
         }
         let asked = asked.unwrap_or_else(|| crate::Asked {
             operation: "taken over".to_owned(),
@@ -168,12 +195,6 @@ fn configuration_id(root: Node<'_>) -> String {
     format!("{}.{}", part("admin_epoch"), part("epoch"))
 }
 
-fn without_status(cib: &Doc) -> Doc {
-    let mut doc = cib.clone();
-    clear_status(&mut doc);
-    doc
-}
-
 /// Patchsets of the configuration count places among the root's children, so the section stays.
 fn clear_status(doc: &mut Doc) {
     let status = doc.root().child("status").into_iter().flat_map(|s| s.all_children());
@@ -233,6 +254,21 @@ mod tests {
             let configuration =
                 |doc: &Doc| doc.root().child("configuration").unwrap().to_xml(Style::Compact);
             assert_eq!(configuration(&back), configuration(&old));
+        }
+    }
+
+    #[test]
+    fn each_of_several_changes_knows_the_way_back() {
+        let states = [Doc::parse(CIB).unwrap(), doc("\"y\"", "\"z\""), doc("<crm_config/>", "")];
+        let mut recorder = Recorder::new(&states[0]);
+        for pair in states.windows(2) {
+            let change = one_change(recorder.record(1, changed(&pair[0], &pair[1])));
+            let mut back = pair[1].clone();
+            let reverse = Doc::parse(&change.reverse.unwrap()).unwrap();
+            patch::apply(&mut back, &reverse, false).unwrap();
+            let configuration =
+                |doc: &Doc| doc.root().child("configuration").unwrap().to_xml(Style::Compact);
+            assert_eq!(configuration(&back), configuration(&pair[0]));
         }
     }
 

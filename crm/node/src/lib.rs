@@ -208,6 +208,8 @@ pub enum Effect {
         /// At this time, seconds since the epoch.
         now_s: u64,
     },
+    /// Keep the input of the plan that was told last: it is carried out.
+    KeepInput,
     /// For the record of what happened; nothing waits for it.
     History {
         /// Wall-clock milliseconds since the epoch.

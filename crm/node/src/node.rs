@@ -500,6 +500,7 @@ impl Node {
             }
             E::Execute(input) => self.executor.handle(now, input),
             E::Schedule { plan } => self.plan_wanted = Some(plan),
+            E::KeepInput => self.effects.push_back(Effect::KeepInput),
             E::Fence { ticket: own, target, action, life, timeout_ms } => {
                 self.requests += 1;
                 let ticket = self.requests;

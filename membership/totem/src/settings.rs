@@ -113,7 +113,7 @@ impl Settings {
             timing: Timing::default(),
             window: 256,
             visit: 128,
-            idle_visits: 30,
+            idle_visits: 1,
             datagram: 1452,
             message_max: 64 << 20,
             backlog: 16 << 20,

@@ -24,8 +24,6 @@ use crate::installed;
 use crate::policy::shape::{Shape, State};
 use crate::steps::{client_of, run_dir_of};
 
-/// Sizes of CIBs that are changed, in bytes.
-const SIZES: [usize; 2] = [10_000, 1_000_000];
 /// Changes that a client leaves unanswered at a time; one is a client that waits for each.
 const WINDOWS: [usize; 2] = [1, 32];
 
@@ -37,6 +35,9 @@ pub(crate) struct Args {
     /// How many changes are made for each figure
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..))]
     changes: u32,
+    /// Sizes of the CIBs that are changed, in kB
+    #[arg(long, default_values_t = [10, 1000], value_delimiter = ',')]
+    sizes: Vec<usize>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -96,7 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let live = on_cluster(&run_dir_of(&cluster, &node)?, usize::from(args.runs))?;
     let mut client = client_of(&cluster, &node)?;
     let mut changes = Vec::new();
-    for size in SIZES {
+    for size in args.sizes.iter().map(|kb| kb * 1000) {
         fill(&mut client, size)?;
         for window in WINDOWS {
             let client = &mut client_of(&cluster, &node)?;

@@ -521,7 +521,7 @@ impl World {
             Effect::KeepSecret { asker, number, .. } => {
                 self.input(id, Input::SecretKept { asker, number, error: None });
             }
-            Effect::Event(_) | Effect::History { .. } => {}
+            Effect::KeepInput | Effect::Event(_) | Effect::History { .. } => {}
             Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
             Effect::Leave => self.kill_daemon(id),
             Effect::Fatal(reason) => {
