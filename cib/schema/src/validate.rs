@@ -112,29 +112,27 @@ impl<'a> Check<'a> {
     }
 
     fn attributes(&mut self, node: Node<'a>, rules: &'static Element) {
+        let schema = self.schema;
         for (name, value) in node.attrs() {
-            let known = |a: &&Attr| a.name == name && a.range.holds(self.schema);
-            let mut fits = rules.attrs.iter().filter(known).peekable();
-            if fits.peek().is_none() {
-                let names = rules.attrs.iter().filter(|a| a.range.holds(self.schema));
+            let known = |a: &&Attr| a.name == name && a.range.holds(schema);
+            let mut fits = rules.attrs.iter().filter(known);
+            let Some(first) = fits.next() else {
+                let names = rules.attrs.iter().filter(|a| a.range.holds(schema));
                 let hint = nearest(name, names.map(|a| a.name.as_str()));
                 self.say_of(node, name, format!("attribute {name} is not allowed here{hint}"));
                 continue;
-            }
-            let rule: Vec<&Attr> = fits.collect();
-            if let Some(expected) =
-                rule.iter().map(|a| self.mismatch(&a.kind, value)).min().flatten()
-            {
+            };
+            let rule = || std::iter::once(first).chain(fits.clone());
+            if let Some(expected) = rule().map(|a| self.mismatch(&a.kind, value)).min().flatten() {
                 self.say_of(node, name, format!("{name}={value:?}: expected {expected}"));
             }
-            if rule.iter().any(|a| matches!(a.kind, Type::Id)) {
+            if rule().any(|a| matches!(a.kind, Type::Id)) {
                 self.unique(node, value.trim());
             }
-            if let Some(attr) = rule.iter().find(|a| matches!(a.kind, Type::Ref)) {
+            if let Some(attr) = rule().find(|a| matches!(a.kind, Type::Ref)) {
                 self.references.push((node, &attr.name, value.trim()));
             }
         }
-        let schema = self.schema;
         for attr in rules.attrs.iter().filter(|a| a.required && a.range.holds(schema)) {
             if node.attr(&attr.name).is_none() {
                 self.say(node, format!("attribute {} is missing", attr.name));
