@@ -27,6 +27,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cib_xml::patch::{self, Positions};
 use cib_xml::{Doc, Style, digest};
@@ -46,6 +47,11 @@ const WINDOW: u64 = 256;
 const RESULTS_MAX: usize = 512;
 /// Requests that may wait at one node.
 const REQUESTS_MAX: usize = 16_384;
+/// So many changes in one snapshot are a stream of them.
+const STREAM: u32 = 4;
+/// Snapshots of a stream of changes begin no closer than this: each is shared by more of them, and
+/// they have to wait less for the disks than if each few had their own.
+const GATHERING: Duration = Duration::from_millis(5);
 /// States of the configuration by which a winner recognises an older self.
 const HISTORY_MAX: usize = 64;
 
@@ -215,6 +221,13 @@ pub struct Store {
     /// The same for the local disk, and what is being written.
     local_durable: (u64, Version),
     persisting: Option<(u64, Version)>,
+    /// When the last snapshot began, and how many changes of the configuration are first in it.
+    snapshot: (Instant, u32),
+    /// Changes of the configuration since.
+    unsaved: u32,
+    /// A snapshot waits until then for more changes.
+    gathering: Option<Instant>,
+    now: Instant,
     effects: VecDeque<Effect>,
 }
 
@@ -245,6 +258,10 @@ impl Store {
             durable: BTreeMap::new(),
             local_durable: (term, version),
             persisting: None,
+            snapshot: (Instant(0), 0),
+            unsaved: 0,
+            gathering: None,
+            now: Instant(0),
             effects: VecDeque::new(),
         };
         store.remember_lineage();
@@ -273,7 +290,8 @@ impl Store {
     }
 
     /// Takes one input. Drain [`Store::poll_effect`] before the next one.
-    pub fn handle(&mut self, _now: Instant, input: Input) {
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.now = now;
         match input {
             Input::View(view) => self.on_view(view),
             Input::Delivered { sender, message } => self.on_message(sender, message),
@@ -287,17 +305,22 @@ impl Store {
         }
     }
 
-    /// There are no timers: does nothing.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    /// Tells that time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        if self.gathering.is_some_and(|at| at <= now) {
+            self.persist();
+        }
+    }
 
     /// The next thing to do, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// There are no timers: always `None`.
+    /// When [`Store::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.gathering
     }
 
     fn emit(&mut self, effect: Effect) {
@@ -623,6 +646,7 @@ impl Store {
             None => {}
         }
         if config_changed {
+            self.unsaved += 1;
             self.persist();
         }
     }
@@ -642,11 +666,18 @@ impl Store {
     /// Has the configuration written if the disk has another one, or has it from another term;
     /// changes that come while a write is under way are written together after it.
     fn persist(&mut self) {
+        self.gathering = None;
         let (term, version) = self.local_durable;
         let on_disk = term == self.term && version.same_config(self.version);
         if self.persisting.is_some() || on_disk {
             return;
         }
+        let (began, changes) = self.snapshot;
+        if changes >= STREAM && self.now < began + GATHERING {
+            self.gathering = Some(began + GATHERING);
+            return;
+        }
+        self.snapshot = (self.now, std::mem::take(&mut self.unsaved));
         let version = Version { num_updates: 0, ..self.version };
         self.persisting = Some((self.term, version));
         let snapshot = Arc::new(disk::snapshot(&self.doc, self.term, self.committed));

@@ -22,6 +22,7 @@ struct Cluster {
     disks: BTreeMap<u32, Doc>,
     /// Messages in order, by view: everybody in the view gets all of them.
     queues: BTreeMap<u64, VecDeque<(NodeId, Message)>>,
+    now: Instant,
     next_view: u64,
     next_boot: u64,
     next_request: u64,
@@ -49,6 +50,7 @@ impl Cluster {
             hosts: BTreeMap::new(),
             disks: BTreeMap::new(),
             queues: BTreeMap::new(),
+            now: NOW,
             next_view: 1,
             next_boot: 1,
             next_request: 1,
@@ -126,7 +128,12 @@ impl Cluster {
     }
 
     fn input(&mut self, n: u32, input: Input) {
-        self.host(n).store.handle(NOW, input);
+        let now = self.now;
+        self.host(n).store.handle(now, input);
+        self.carry_out(n);
+    }
+
+    fn carry_out(&mut self, n: u32) {
         loop {
             let host = self.host(n);
             let Some(effect) = host.store.poll_effect() else { break };
@@ -202,10 +209,27 @@ impl Cluster {
                     progress = true;
                 }
             }
-            if !progress {
+            if !progress && !self.wait() {
                 return;
             }
         }
+    }
+
+    /// Lets time pass until something is due; false if nothing ever is.
+    fn wait(&mut self) -> bool {
+        let hosts = self.hosts.values().flatten();
+        let Some(at) = hosts.filter_map(|host| host.store.poll_timeout()).min() else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        for n in self.hosts.keys().copied().collect::<Vec<_>>() {
+            if self.hosts[&n].is_some() {
+                let now = self.now;
+                self.host(n).store.handle_timeout(now);
+                self.carry_out(n);
+            }
+        }
+        true
     }
 
     fn request(&mut self, n: u32, name: &str, op: Operation, force: bool) {
@@ -254,6 +278,37 @@ fn writes_reach_everybody_and_are_acknowledged_when_durable() {
     let root = c.host(1).store.doc().root().to_xml(Style::Compact);
     assert!(root.contains("update-origin=\"node2\" update-client=\"test\" update-user=\"root\""));
     assert!(root.contains("cib-last-written=\"Tue Nov 14 22:13:20 2023\""), "{root}");
+}
+
+#[test]
+fn a_stream_of_changes_shares_snapshots_and_a_single_one_does_not_wait() {
+    let mut c = Cluster::new(1);
+    c.partition(&[vec![1]], &mut Rng::new(1));
+    c.deliver_all();
+    let view = c.host(1).view;
+    let change = |c: &mut Cluster, n: u32| {
+        let name = format!("r{n}");
+        c.request(1, &name, create_op(&name), false);
+        while c.deliver_one(view) {}
+        c.host(1).writing.len()
+    };
+    for n in 0..3 {
+        assert_eq!(change(&mut c, n), 1, "one at a time does not wait");
+        c.finish_disk(1);
+    }
+    for n in 3..9 {
+        assert_eq!(change(&mut c, n), 1);
+    }
+    c.finish_disk(1);
+    assert_eq!(c.host(1).writing.len(), 1, "what came during the first one's snapshot");
+    change(&mut c, 9);
+    c.finish_disk(1);
+    assert_eq!(c.host(1).writing.len(), 0, "they come as a stream");
+    assert_eq!(change(&mut c, 10), 0);
+    assert!(c.wait());
+    assert_eq!(c.host(1).writing.len(), 1);
+    c.deliver_all();
+    assert_eq!(c.acknowledged.len(), 11);
 }
 
 #[test]

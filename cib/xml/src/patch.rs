@@ -12,7 +12,7 @@ mod make;
 
 pub use apply::{apply, find_path};
 pub use journal::{Delta, from_journal, pending_change};
-pub use make::{Positions, make};
+pub use make::{Positions, make, make_reverse};
 
 use crate::digest;
 use crate::tree::{Doc, Node, NodeId};

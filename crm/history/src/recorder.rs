@@ -1,6 +1,6 @@
 //! Facts to entries.
 
-use cib_xml::patch::{self, Positions};
+use cib_xml::patch;
 use cib_xml::{Doc, Node, Style};
 
 use crate::{
@@ -93,7 +93,7 @@ impl Recorder {
             let name = |doc: &Doc| doc.root().attr("validate-with").unwrap_or("").to_owned();
             let names = (name(&cib.before), name(&cib.after));
             schema = Some(names).filter(|(old, new)| old != new);
-            reverse = patch::make(&cib.after, &cib.before, Positions::Count);
+            reverse = patch::make_reverse(&cib.before, &cib.after, &forward);
             self.cib = Some(cib);
         }
         let asked = asked.unwrap_or_else(|| crate::Asked {
@@ -206,6 +206,8 @@ fn clear_status(doc: &mut Doc) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use cib_xml::patch::Positions;
 
     use super::*;
     use crate::Asked;

@@ -130,6 +130,7 @@ impl Node {
 
     /// Tells that time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.store.handle_timeout(now);
         self.attributes.handle_timeout(now);
         self.fencer.handle_timeout(now);
         self.executor.handle_timeout(now);
@@ -145,6 +146,7 @@ impl Node {
     /// When [`Node::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
         [
+            self.store.poll_timeout(),
             self.attributes.poll_timeout(),
             self.fencer.poll_timeout(),
             self.executor.poll_timeout(),

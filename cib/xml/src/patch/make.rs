@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::apply::find_path;
 use super::{add_create, add_delete, add_modify, add_move, header, push_component, version_attrs};
 use crate::tree::{Doc, Kind, Node, NodeId};
 
@@ -29,6 +30,33 @@ pub fn make(old: &Doc, new: &Doc, positions: Positions) -> Option<Doc> {
     let mut path = String::new();
     marks.emit(new.root(), &mut path, &mut patch);
     Some(patch)
+}
+
+/// The patchset that leads back: from `after` to `before`, of which `patch` made it. Costs what the
+/// change costs if that was of attributes only, else what [`make`] costs.
+pub fn make_reverse(before: &Doc, after: &Doc, patch: &Doc) -> Option<Doc> {
+    let back = back_of_attributes(before, after, patch);
+    back.unwrap_or_else(|| make(after, before, Positions::Count))
+}
+
+/// The way back, or that there is none, if `patch` changes nothing but attributes of elements whose
+/// paths are the same before and after.
+fn back_of_attributes(before: &Doc, after: &Doc, patch: &Doc) -> Option<Option<Doc>> {
+    let mut back = header(version_attrs(after.root()), version_attrs(before.root()));
+    let mut empty = true;
+    for change in patch.root().children_named("change") {
+        let path = change.attr("path").filter(|_| change.attr("operation") == Some("modify"))?;
+        let [old, new] = [before, after].map(|doc| find_path(doc, path).map(|id| doc.node(id)));
+        let (old, new) = (old?, new?);
+        let changed = changed_attrs(new, old, Positions::Count);
+        if !changed.is_empty() {
+            let changed: Vec<(&str, Option<&str>)> =
+                changed.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+            add_modify(&mut back, path, &changed, old);
+            empty = false;
+        }
+    }
+    Some((!empty).then_some(back))
 }
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-use super::{PatchError, Positions, add_digest, apply, from_journal, make, touches};
+use super::{PatchError, Positions, add_digest, apply, from_journal, make, make_reverse, touches};
 use crate::{Doc, NodeId, Style};
 
 fn doc(text: &str) -> Doc {
@@ -58,6 +58,24 @@ fn the_version_has_to_fit() {
     assert!(touches(&patch, "/cib/configuration") && !touches(&patch, "/cib/status"));
 }
 
+#[test]
+fn what_leads_back_from_changed_attributes_is_what_a_comparison_says() {
+    let before = doc(OLD);
+    for (from, to) in [
+        ("epoch=\"1\"", "epoch=\"2\""),
+        ("class=\"x\"", "class=\"y\" type=\"z\""),
+        ("class=\"x\"", ""),
+        ("<status/>", "<status a=\"b\"/>"),
+        ("id=\"c\"", "id=\"e\""),
+    ] {
+        let after = doc(&OLD.replace(from, to));
+        let patch = make(&before, &after, Positions::Count).unwrap();
+        let reverse = make_reverse(&before, &after, &patch).unwrap();
+        let compared = make(&after, &before, Positions::Count).unwrap();
+        assert_eq!(text(&reverse), text(&compared), "{to}");
+    }
+}
+
 /// The journal's patchset applied to the old state gives the new one, and a rollback the old.
 #[test]
 fn a_journal_is_a_patchset_and_an_undo() {
@@ -100,6 +118,10 @@ fn a_journal_is_a_patchset_and_an_undo() {
         apply(&mut patched, &delta.patch, false).unwrap();
         assert_eq!(text(&patched), text(&changed), "edit {n}");
         assert_eq!(delta.config_changed, n != 0, "edit {n}");
+        let mut back = changed.clone();
+        let reverse = make_reverse(&before, &changed, &delta.patch).unwrap();
+        apply(&mut back, &reverse, false).unwrap();
+        assert_eq!(text(&back), OLD, "edit {n}");
     }
 }
 
