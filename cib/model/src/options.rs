@@ -267,11 +267,6 @@ impl Options {
     pub fn get(&self, name: &str) -> Option<&str> {
         let Some(def) = OPTIONS.iter().find(|o| o.name == name) else { return self.set.get(name) };
         let set = self.set.get(def.name).or_else(|| self.set.get(def.former?));
-        let set = match set {
-            // What earlier releases called it.
-            Some("poweroff") if name == "fencing-action" => Some("off"),
-            other => other,
-        };
         set.filter(|v| def.check.accepts(v)).or(def.default)
     }
 

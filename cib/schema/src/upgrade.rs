@@ -59,6 +59,8 @@ pub enum Dropped {
         /// The option.
         name: &'static str,
     },
+    /// What the latest series has no word for: what it is, and why it goes.
+    Unsupported(String),
     /// A reference whose target is not there any more: it becomes a block of its own.
     Reference {
         /// What kind of block it is.
@@ -139,7 +141,7 @@ fn rewritten(doc: &Doc, from: Schema, to: Schema, tell: &mut dyn FnMut(Step<'_>)
         }
         "pacemaker-3.10" => {
             tell(Step::Rewriting(from, to, 0));
-            v4::transform(&mut changed);
+            v4::transform(&mut changed, &mut |dropped| tell(Step::Dropped(&dropped)));
         }
         _ => return None,
     }

@@ -1,6 +1,6 @@
 //! Configurations of earlier series are rewritten in the words of the latest.
 
-use cib_schema::{upgrade, validate};
+use cib_schema::{Dropped, Step, upgrade, upgrade_told, validate};
 use cib_xml::{Doc, Style};
 
 /// A CIB with these properties, resources and constraints.
@@ -64,6 +64,29 @@ fn what_refers_to_a_dropped_resource_goes_with_it() {
                        <rsc_order id=\"o\" first=\"r\" then=\"n\"/>";
     let text = upgraded(cib("3.10", "", resources, constraints));
     assert!(!text.contains("nagios") && text.contains("<constraints/>"), "{text}");
+}
+
+#[test]
+fn what_is_left_behind_is_told() {
+    let options = "<nvpair id=\"a\" name=\"remove-after-stop\" value=\"true\"/>";
+    let resources = "<template id=\"t\" class=\"upstart\" type=\"x\"/>\
+                     <group id=\"g\"><primitive id=\"n\" template=\"t\"/></group>\
+                     <primitive id=\"r\" class=\"ocf\" provider=\"pacemaker\" type=\"Dummy\">\
+                     <meta_attributes id=\"m\"><nvpair id=\"m-r\" name=\"restart-type\" \
+                     value=\"ignore\"/></meta_attributes></primitive>";
+    let constraints = "<rsc_order id=\"o\" first=\"r\" then=\"n\"/>";
+    let mut told = Vec::new();
+    upgrade_told(&mut cib("3.10", options, resources, constraints), None, &mut |step| {
+        if let Step::Dropped(Dropped::Unsupported(what)) = step {
+            told.push(what.clone());
+        }
+    })
+    .expect("there is a way");
+    let start = told.iter().map(|what| what.split(" because ").next().unwrap_or_default());
+    let expected =
+        ["nvpair a", "template t", "group g", "resource n", "restart-type meta-attribute from m"];
+    assert_eq!(start.collect::<Vec<_>>(), expected, "{told:?}");
+    assert!(told[3].ends_with("because upstart resources are no longer supported"), "{told:?}");
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn tell_absent(out: &mut Out) {
         info.nodes.iter().filter(|(_, _, here)| !here).map(|(_, name, _)| name.as_str()).collect();
     if !absent.is_empty() {
         out.error(&format!(
-            "WARNING: not in the cluster: {}; run 'cibsecret sync' once they are back",
+            "WARNING: not in the cluster: {}; they are told when they are back",
             absent.join(", ")
         ));
     }

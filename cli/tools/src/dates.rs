@@ -358,6 +358,9 @@ impl Duration {
             }
             rest = &rest[end + unit.map_or(0, char::len_utf8)..];
         }
+        if out == Duration::default() {
+            return refuse("no amounts of time given");
+        }
         Some(out)
     }
 
@@ -379,12 +382,16 @@ impl Duration {
         }
         if self.seconds.abs() >= 60 {
             let total = self.seconds.abs();
+            // What is left of the seconds goes by the number of all, so it is never one.
             let parts =
-                [(total / 3600, "hour"), (total / 60 % 60, "minute"), (total % 60, "second")];
+                [(total / 3600, "hour"), (total / 60 % 60, "minute"), (total % 60, "seconds")];
             let words: Vec<String> = parts
                 .iter()
                 .filter(|p| p.0 != 0)
-                .map(|(n, unit)| format!("{n} {unit}{}", s(*n)))
+                .map(|(n, unit)| match *unit {
+                    "seconds" => format!("{n} {unit}"),
+                    unit => format!("{n} {unit}{}", s(*n)),
+                })
                 .collect();
             out.push_str(&format!(" ({})", words.join(" ")));
         }

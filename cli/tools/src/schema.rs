@@ -85,7 +85,7 @@ pub(crate) fn tell(step: &Step<'_>, verbose: usize) {
     log::write(PART, "schemas", level, verbose, &text);
 }
 
-/// People who ask for details are told what an upgrade leaves behind.
+/// Everybody is told what an upgrade leaves behind for good, people who ask for details the rest.
 fn tell_dropped(dropped: &Dropped, verbose: usize) {
     match dropped {
         Dropped::Option { block, block_id, operation, resource, name } if verbose > 0 => {
@@ -99,6 +99,7 @@ fn tell_dropped(dropped: &Dropped, verbose: usize) {
             "DEBUG: {block}: original element pointed to with @id-ref ({target}) disappeared \
              during upgrade"
         ),
+        Dropped::Unsupported(what) => eprintln!("WARNING: Dropping {what}"),
         _ => {}
     }
 }

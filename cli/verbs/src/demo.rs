@@ -21,7 +21,7 @@ use crm_ipc::Client;
 use fence_agents_ipmi::{CipherSuite, Secret};
 
 use crate::session::Session;
-use crate::status;
+use crate::{advice, status};
 use steps::Steps;
 use work::Work;
 
@@ -208,13 +208,6 @@ impl Demo {
         Ok(Client::connect_to(&self.run_dir(node)?.join("systole.sock"))?)
     }
 
-    /// Runs a `systole` command against a node. In this process: a password on a command line
-    /// would be everybody's to read.
-    fn command(&self, node: &str, words: &[String]) -> anyhow::Result<()> {
-        crate::run_on(self.client_of(node)?, words)
-            .with_context(|| format!("'systole {}' failed", shown(words)))
-    }
-
     fn configure(&self) -> anyhow::Result<()> {
         say("Configuring it, as an operator would:");
         let exe = std::env::current_exe().context("cannot find this program")?;
@@ -271,10 +264,15 @@ impl Demo {
             "--group",
             "web",
         ]);
+        // In this process: a password on a command line would be everybody's to read. What is odd
+        // is told of the whole: on the way to it, nodes are without a fence device.
+        let mut session = Session::part_of_more(self.client_of(NODES[0])?);
         for words in &commands {
             say(&format!("  systole {}", shown(words)));
-            self.command(NODES[0], words)?;
+            crate::run_in(&mut session, words)
+                .with_context(|| format!("'systole {}' failed", shown(words)))?;
         }
+        advice::of(&session.cib()?).iter().for_each(|text| say(&format!("warning: {text}")));
         Ok(())
     }
 

@@ -157,11 +157,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
     }))
 }
 
-/// Runs a command line (without the program's name) over a connection that is there already.
-fn run_on(client: crm_ipc::Client, words: &[String]) -> anyhow::Result<()> {
+/// Runs a command line (without the program's name) that is one of several which belong together.
+fn run_in(session: &mut Session, words: &[String]) -> anyhow::Result<()> {
     let words = std::iter::once("systole").chain(words.iter().map(String::as_str));
-    let cli = Cli::try_parse_from(words)?;
-    carry_out(cli.noun, &mut Session::over(client, cli.json))
+    carry_out(Cli::try_parse_from(words)?.noun, session)
 }
 
 fn connected(noun: Noun, json: bool) -> anyhow::Result<()> {

@@ -13,6 +13,8 @@ pub(crate) struct Session {
     client: Client,
     /// Print results as JSON.
     pub(crate) json: bool,
+    /// Whether to warn of what cannot be right about the configuration since a change.
+    advises: bool,
 }
 
 impl Session {
@@ -21,7 +23,12 @@ impl Session {
     }
 
     pub(crate) fn over(client: Client, json: bool) -> Session {
-        Session { client, json }
+        Session { client, json, advises: true }
+    }
+
+    /// A session whose changes are part of something larger: whoever makes that judges the whole.
+    pub(crate) fn part_of_more(client: Client) -> Session {
+        Session { client, json: false, advises: false }
     }
 
     pub(crate) fn ask(&mut self, request: Request) -> anyhow::Result<Response> {
@@ -51,6 +58,9 @@ impl Session {
 
     /// Changes the CIB, and warns of what cannot be right about it since.
     pub(crate) fn change(&mut self, operation: Operation) -> anyhow::Result<()> {
+        if !self.advises {
+            return self.change_quietly(operation);
+        }
         let before = self.cib()?;
         self.change_quietly(operation)?;
         let after = self.cib()?;

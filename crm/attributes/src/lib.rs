@@ -161,6 +161,13 @@ impl Attributes {
         }
     }
 
+    /// Gives the local node a value from the start; members learn it when they come together.
+    pub fn with_own(mut self, name: &str, value: &str) -> Attributes {
+        let attribute = self.table.entry(name.to_owned()).or_default();
+        attribute.values.insert(self.local.clone(), value.to_owned());
+        self
+    }
+
     /// Takes one input; drain [`Attributes::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
@@ -436,6 +443,20 @@ mod tests {
         };
         attributes.handle(at(1), Input::Stored(vec![stored("a"), stored("stale")]));
         assert_eq!(written(&mut attributes), [("stale".into(), None)]);
+    }
+
+    #[test]
+    fn what_a_node_has_from_the_start_is_told_and_written_like_all_else() {
+        let mut alone = Attributes::new("n1").with_own("set", "1");
+        alone.handle(at(0), Input::View(vec!["n1".into()]));
+        alone.handle(at(0), Input::Writer(true));
+        assert_eq!(written(&mut alone), [("set".into(), Some("1".into()))]);
+        alone.handle(at(1), Input::View(vec!["n1".into(), "n2".into()]));
+        let told = Effect::Broadcast(Message::Own(vec![Update {
+            dampen_ms: Some(0),
+            ..Update::set("n1", "set", "1")
+        }]));
+        assert_eq!(alone.poll_effect(), Some(told));
     }
 
     #[test]

@@ -483,7 +483,8 @@ impl Controller {
             fence.ticket = Some(dc.tickets);
             self.effects.push_back(Effect::Log(
                 Level::Notice,
-                format!("node {target} has to be fenced ({})", fence.action),
+                // `crm history node` looks for this, and for lost nodes.
+                format!("crmd: Node {target} will be fenced ({})", fence.action),
             ));
             self.effects.push_back(Effect::Fence {
                 ticket: dc.tickets,
@@ -591,6 +592,13 @@ impl Controller {
             let why = if outcome.reason.is_empty() { "no reason given" } else { &outcome.reason };
             let text = format!("{what} failed with code {}: {why}", outcome.code);
             self.log(Level::Warning, text);
+        }
+        if self.dc.is_some() && !matches!(&*operation.action, "monitor" | "notify") {
+            // In the words that `crm history resource` looks for.
+            let key =
+                format!("{}_{}_{}", operation.resource, operation.action, operation.interval_ms);
+            let end = format!("rc={}, {} ms, confirmed=true", outcome.code, report.ran_ms);
+            self.log(Level::Info, format!("crmd: LRM operation {key} on {node} ({end})"));
         }
         let Some(dc) = &mut self.dc else { return };
         let flight = dc.flights.end(&operation.tag);

@@ -188,7 +188,7 @@ impl Controller {
             self.view.members.iter().filter(|m| !view.members.contains(m)).copied().collect();
         for node in &lost {
             let name = self.name(*node).to_owned();
-            self.log(Level::Notice, format!("node {name} left the membership"));
+            self.log(Level::Notice, format!("lost: {name} left the membership"));
         }
         self.hellos.clear();
         self.told.clear();

@@ -279,9 +279,21 @@ impl Daemon {
                         }
                     }
                 }
-                Effect::KeepSecret { asker, number, change } => {
-                    let error = self.secrets.keep(&change).err();
+                Effect::KeepSecret { asked: Some((asker, number)), at_ms, change } => {
+                    let error = self.secrets.keep(&change, at_ms).err();
                     self.tell(Input::SecretKept { asker, number, error });
+                }
+                Effect::KeepSecret { asked: None, at_ms, change } => {
+                    self.secrets.keep_newer(&change, at_ms);
+                }
+                Effect::LookAtSecrets { view, places } => {
+                    let secrets = self.secrets.times(places);
+                    self.tell(Input::SecretsFound { view, secrets });
+                }
+                Effect::ReadSecrets { places } => {
+                    for (at_ms, change) in self.secrets.to_tell(places) {
+                        self.tell(Input::SecretRead { at_ms, change });
+                    }
                 }
                 Effect::Schedule { plan, cib, now_s } => {
                     let compute = move || crate::plan::compute(cib, now_s, plan);

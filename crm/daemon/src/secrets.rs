@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crm_api::secret::{Change, MARK, Place, Secret};
+use tracing::{info, warn};
 
 /// The folder of all secrets.
 #[derive(Clone)]
@@ -19,11 +21,12 @@ impl Secrets {
         Secrets { folder: state_dir.join("lrm/secrets").into() }
     }
 
-    /// Keeps a value, or forgets it; durable once this returns.
-    pub(crate) fn keep(&self, change: &Change) -> Result<(), String> {
+    /// Keeps a value, or forgets it; durable once this returns. The file's time says of when the
+    /// value is, in milliseconds since the epoch: the same on all nodes.
+    pub(crate) fn keep(&self, change: &Change, at_ms: u64) -> Result<(), String> {
         let (path, sign_path) = change.place.files(&self.folder);
         let done = match &change.value {
-            Some(secret) => write(&path, &sign_path, secret),
+            Some(secret) => write(&path, &sign_path, secret, at_ms),
             None => remove(&path).and_then(|()| remove(&sign_path)),
         };
         done.map_err(|error| format!("the secret {} cannot be kept: {error}", path.display()))?;
@@ -34,6 +37,44 @@ impl Secrets {
             let _ = fs::remove_dir(folder);
         }
         Ok(())
+    }
+
+    /// Keeps a value that a member tells to those who were away, unless what is here is as new.
+    pub(crate) fn keep_newer(&self, change: &Change, at_ms: u64) {
+        let place = &change.place;
+        if self.time(place).is_some_and(|kept| kept >= at_ms) {
+            return;
+        }
+        match self.keep(change, at_ms) {
+            Ok(()) => info!("the secret value of {place} was set while this node was away"),
+            Err(reason) => {
+                warn!("{reason}; run 'cibsecret sync' on another node when that is mended")
+            }
+        }
+    }
+
+    /// Of when a value is that can be used.
+    fn time(&self, place: &Place) -> Option<u64> {
+        self.read(place).ok()?;
+        let modified = fs::metadata(place.files(&self.folder).0).and_then(|m| m.modified()).ok()?;
+        let since = modified.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    }
+
+    /// Which of these are here, and of when they are.
+    pub(crate) fn times(&self, places: Vec<Place>) -> Vec<(Place, u64)> {
+        let found = |place: Place| self.time(&place).map(|at_ms| (place, at_ms));
+        places.into_iter().filter_map(found).collect()
+    }
+
+    /// The values of these, as far as they are still of that time.
+    pub(crate) fn to_tell(&self, places: Vec<(Place, u64)>) -> Vec<(u64, Change)> {
+        let same = places.into_iter().filter(|(place, at_ms)| self.time(place) == Some(*at_ms));
+        let change = |(place, at_ms)| {
+            let value = self.read(&place).ok();
+            value.map(|value| (at_ms, Change { place, value: Some(value) }))
+        };
+        same.filter_map(change).collect()
     }
 
     /// The parameters of a resource with its secrets in place of what marks them.
@@ -74,12 +115,13 @@ impl Secrets {
     }
 }
 
-fn write(path: &Path, sign_path: &Path, secret: &Secret) -> io::Result<()> {
+fn write(path: &Path, sign_path: &Path, secret: &Secret, at_ms: u64) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let value_new = write_beside(path, secret.expose())?;
     let sign_new = write_beside(sign_path, &secret.sign())?;
+    File::open(&value_new)?.set_modified(UNIX_EPOCH + Duration::from_millis(at_ms))?;
     fs::rename(value_new, path)?;
     fs::rename(sign_new, sign_path)?;
     match path.parent() {
@@ -126,8 +168,8 @@ mod tests {
     fn agents_get_what_is_kept_for_their_resource() {
         let dir = tempfile::tempdir().unwrap();
         let secrets = Secrets::new(dir.path());
-        secrets.keep(&change(Some("first"))).unwrap();
-        secrets.keep(&change(Some("open sesame"))).unwrap();
+        secrets.keep(&change(Some("first")), 1).unwrap();
+        secrets.keep(&change(Some("open sesame")), 1).unwrap();
         let filled = secrets.fill_in("rsc:1", params()).unwrap();
         assert_eq!(filled[0], ("user".to_owned(), "me".to_owned()));
         assert_eq!(filled[1], ("password".to_owned(), "open sesame".to_owned()));
@@ -137,7 +179,7 @@ mod tests {
     #[test]
     fn only_root_can_read_them() {
         let dir = tempfile::tempdir().unwrap();
-        Secrets::new(dir.path()).keep(&change(Some("x"))).unwrap();
+        Secrets::new(dir.path()).keep(&change(Some("x")), 1).unwrap();
         let mode = |name: &str| {
             let path = dir.path().join("lrm/secrets").join(name);
             fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -152,19 +194,40 @@ mod tests {
         let secrets = Secrets::new(dir.path());
         let error = secrets.fill_in("rsc", params()).unwrap_err();
         assert!(error.contains("cibsecret sync") && error.contains("rsc"), "{error}");
-        secrets.keep(&change(Some("sesame"))).unwrap();
+        secrets.keep(&change(Some("sesame")), 1).unwrap();
         fs::write(dir.path().join("lrm/secrets/rsc/password"), "thistle\n").unwrap();
         let error = secrets.fill_in("rsc", params()).unwrap_err();
         assert!(error.contains("digest") && !error.contains("thistle"), "{error}");
     }
 
     #[test]
+    fn what_is_told_to_those_who_were_away_replaces_only_what_is_older() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = Secrets::new(dir.path());
+        let place = Place::new("rsc", "password").unwrap();
+        let kept = || secrets.read(&place).unwrap().expose().to_owned();
+        secrets.keep_newer(&change(Some("first")), 2000);
+        assert_eq!(secrets.times(vec![place.clone()]), [(place.clone(), 2000)]);
+        secrets.keep_newer(&change(Some("older")), 1000);
+        assert_eq!(kept(), "first");
+        secrets.keep_newer(&change(Some("newer")), 3000);
+        assert_eq!(kept(), "newer");
+        assert_eq!(secrets.to_tell(vec![(place.clone(), 2000)]), []);
+        assert_eq!(secrets.to_tell(vec![(place.clone(), 3000)]).len(), 1);
+        // What was damaged is as good as not there.
+        fs::write(dir.path().join("lrm/secrets/rsc/password"), "thistle\n").unwrap();
+        assert_eq!(secrets.times(vec![place.clone()]), []);
+        secrets.keep_newer(&change(Some("newer")), 3000);
+        assert_eq!(kept(), "newer");
+    }
+
+    #[test]
     fn what_is_forgotten_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let secrets = Secrets::new(dir.path());
-        secrets.keep(&change(Some("x"))).unwrap();
-        secrets.keep(&change(None)).unwrap();
-        secrets.keep(&change(None)).unwrap();
+        secrets.keep(&change(Some("x")), 1).unwrap();
+        secrets.keep(&change(None), 1).unwrap();
+        secrets.keep(&change(None), 1).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("lrm/secrets")).unwrap().count(), 0);
     }
 }

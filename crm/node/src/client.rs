@@ -17,7 +17,7 @@ impl Node {
             return;
         }
         if let Request::KeepSecret(change) = request {
-            self.keep_secret(id, &who.user, change);
+            self.keep_secret(now, id, &who.user, change);
             return;
         }
         let reads = matches!(

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use cib_store::{Version, Who};
 use cib_xml::Doc;
-use crm_api::secret::Change;
+use crm_api::secret::{Change, Place};
 use crm_api::{EventKind, Request, Response};
 use crm_controller::Level;
 use crm_executor::{Agent, Operation, Outcome};
@@ -72,7 +72,7 @@ impl Message {
 }
 
 /// Incremented with every change that an older member would misread.
-const PROTOCOL: u8 = 4;
+const PROTOCOL: u8 = 5;
 
 /// What a node is told.
 pub enum Input {
@@ -133,6 +133,20 @@ pub enum Input {
         /// Why not, if it failed.
         error: Option<String>,
     },
+    /// [`Effect::LookAtSecrets`] has been carried out.
+    SecretsFound {
+        /// The view that it was for.
+        view: u64,
+        /// What is on this node, and of when: milliseconds since the epoch.
+        secrets: Vec<(Place, u64)>,
+    },
+    /// One of the secrets of [`Effect::ReadSecrets`].
+    SecretRead {
+        /// Of when it is.
+        at_ms: u64,
+        /// The secret.
+        change: Change,
+    },
     /// Something outside says that a resource has died.
     CheckNow {
         /// Which, as the executor knows it.
@@ -190,14 +204,27 @@ pub enum Effect {
         /// Milliseconds until it is ended.
         timeout_ms: u64,
     },
-    /// Keep or forget a secret on disk, then say [`Input::SecretKept`].
+    /// Keep or forget a secret on disk, then say [`Input::SecretKept`] if somebody asked.
     KeepSecret {
-        /// Who asked for it.
-        asker: NodeId,
-        /// By which number.
-        number: u64,
+        /// Who asked for it, by which number. If nobody did, only one that is newer than what is
+        /// kept is to be taken.
+        asked: Option<(NodeId, u64)>,
+        /// Of when it is: milliseconds since the epoch.
+        at_ms: u64,
         /// What.
         change: Change,
+    },
+    /// See which of these secrets are on this node, then say [`Input::SecretsFound`].
+    LookAtSecrets {
+        /// The view that it is for.
+        view: u64,
+        /// Which.
+        places: Vec<Place>,
+    },
+    /// Say [`Input::SecretRead`] for each of these that is still of that time.
+    ReadSecrets {
+        /// Which, and of when.
+        places: Vec<(Place, u64)>,
     },
     /// Compute a plan.
     Schedule {

@@ -15,6 +15,9 @@ use membership_base::{Delivered, Instant, View};
 use crate::secrets::Secrets;
 use crate::{Effect, Input, Message, PROTOCOL, Setup, cib, history};
 
+/// The attribute in which every node says which feature set it has, as Pacemaker's do since 3.15.1.
+const FEATURE_SET_OF: &str = "#feature-set";
+
 /// What a pending CIB request or fencing ticket belongs to.
 enum Asker {
     /// One of the machines, which does not wait for the answer; its name is for the log.
@@ -77,7 +80,8 @@ impl Node {
             view: View::default(),
             secrets: Secrets::default(),
             store,
-            attributes: Attributes::new(&name),
+            attributes: Attributes::new(&name)
+                .with_own(FEATURE_SET_OF, crm_controller::FEATURE_SET),
             fencer: Fencer::new(&name, setup.life, setup.wall_ms),
             executor: Executor::new(),
             controller,
@@ -120,6 +124,8 @@ impl Node {
             Input::SecretKept { asker, number, error } => {
                 self.secret_kept(asker, number, error);
             }
+            Input::SecretsFound { view, secrets } => self.secrets_found(now, view, secrets),
+            Input::SecretRead { at_ms, change } => self.fill_secret(at_ms, change),
             Input::CheckNow { resource } => {
                 self.executor.handle(now, crm_executor::Input::CheckNow { resource });
             }
@@ -168,7 +174,7 @@ impl Node {
     }
 
     /// The wall clock, in milliseconds since the epoch.
-    fn wall_ms(&self, now: Instant) -> u64 {
+    pub(crate) fn wall_ms(&self, now: Instant) -> u64 {
         self.setup.wall_ms + now.as_millis()
     }
 
@@ -384,7 +390,7 @@ impl Node {
             cib_store::Effect::Synced { .. } => {
                 self.configure(now);
                 let known = cib::known_nodes(self.store.doc().root());
-                self.controller.handle(now, crm_controller::Input::Synced { known });
+                self.secrets_synced(now, known);
                 // The CIB may be another node's: what this node's manager knows goes in again.
                 self.attributes.handle(now, crm_attributes::Input::Refresh);
             }

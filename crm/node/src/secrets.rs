@@ -1,10 +1,17 @@
-//! Changes of secrets, told to all members and answered once each of them has kept its copy.
+//! Changes of secrets, told to all members and answered once each of them has kept its copy; and
+//! what members that come together tell each other, so that one that was away has them all.
+//!
+//! Members say which secrets they have, and of when, before they greet the others: whoever has the
+//! newest then tells its value before the DC can know all, and so before anything is started.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crm_api::secret::Change;
+use cib_model::{Model, ResourceDef, Time};
+use cib_xml::Doc;
+use crm_api::secret::{Change, MARK, Place};
 use crm_api::{Response, exit};
-use membership_base::NodeId;
+use membership_base::{Instant, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
@@ -17,6 +24,8 @@ pub(crate) enum SecretMessage {
     Keep {
         /// The sender's number for it.
         number: u64,
+        /// When it was asked for, by the sender's clock: milliseconds since the epoch.
+        at_ms: u64,
         change: Change,
     },
     /// The answer of one member.
@@ -27,6 +36,10 @@ pub(crate) enum SecretMessage {
         /// Why it could not be kept.
         error: Option<String>,
     },
+    /// What the sender has of the secrets that the CIB names, and of when each is.
+    Have { view: u64, secrets: Vec<(Place, u64)> },
+    /// Whoever has none, or one of before, keeps this.
+    Fill { at_ms: u64, change: Change },
 }
 
 /// What this node's tools wait for.
@@ -34,6 +47,11 @@ pub(crate) enum SecretMessage {
 pub(crate) struct Secrets {
     asked: BTreeMap<u64, Asked>,
     count: u64,
+    /// Ids of node states: the controller is told that the CIB is that of all once this node has
+    /// looked at its secrets.
+    synced: Option<Vec<NodeId>>,
+    /// What the members of this view have said that they have.
+    had: BTreeMap<NodeId, BTreeMap<Place, u64>>,
 }
 
 struct Asked {
@@ -45,7 +63,7 @@ struct Asked {
 
 impl Node {
     /// A tool wants a secret changed. Only root may do that, and only over an encrypted ring.
-    pub(crate) fn keep_secret(&mut self, client: u64, user: &str, change: Change) {
+    pub(crate) fn keep_secret(&mut self, now: Instant, client: u64, user: &str, change: Change) {
         if user != "root" {
             let reason = format!("user {user} may not change secrets: only root may");
             return self.fail(client, exit::INSUFFICIENT_PRIVILEGES, &reason);
@@ -63,12 +81,13 @@ impl Node {
         let number = self.setup.life + self.secrets.count;
         let asked = Asked { client, waiting: BTreeSet::new(), errors: Vec::new() };
         self.secrets.asked.insert(number, asked);
-        self.send(Message::Secret(SecretMessage::Keep { number, change }));
+        let at_ms = self.wall_ms(now);
+        self.send(Message::Secret(SecretMessage::Keep { number, at_ms, change }));
     }
 
     pub(crate) fn secret_delivered(&mut self, sender: NodeId, message: SecretMessage) {
         match message {
-            SecretMessage::Keep { number, change } => {
+            SecretMessage::Keep { number, at_ms, change } => {
                 if sender == self.setup.local
                     && let Some(asked) = self.secrets.asked.get_mut(&number)
                 {
@@ -76,11 +95,8 @@ impl Node {
                 }
                 match change.check() {
                     Ok(()) => {
-                        self.effects.push_back(Effect::KeepSecret {
-                            asker: sender,
-                            number,
-                            change,
-                        });
+                        let asked = Some((sender, number));
+                        self.effects.push_back(Effect::KeepSecret { asked, at_ms, change });
                     }
                     Err(error) => self.secret_kept(sender, number, Some(error)),
                 }
@@ -94,7 +110,71 @@ impl Node {
                 self.answer_secret(number);
             }
             SecretMessage::Kept { .. } => {}
+            SecretMessage::Have { view, secrets } => {
+                if view == self.view.id {
+                    self.secrets.had.insert(sender, secrets.into_iter().collect());
+                    self.tell_newest();
+                }
+            }
+            SecretMessage::Fill { at_ms, change } => {
+                if sender != self.setup.local && change.check().is_ok() && change.value.is_some() {
+                    self.effects.push_back(Effect::KeepSecret { asked: None, at_ms, change });
+                }
+            }
         }
+    }
+
+    /// The CIB is that of all. Members that were apart tell each other what they have first.
+    pub(crate) fn secrets_synced(&mut self, now: Instant, known: Vec<NodeId>) {
+        let apart = self.view.members.iter().any(|id| !self.view.came_with_us.contains(id));
+        let places = match apart && self.setup.encrypted {
+            true => marked(self.cib(), self.wall_ms(now)),
+            false => Vec::new(),
+        };
+        if places.is_empty() {
+            self.controller.handle(now, crm_controller::Input::Synced { known });
+        } else {
+            self.secrets.synced = Some(known);
+            self.effects.push_back(Effect::LookAtSecrets { view: self.view.id, places });
+        }
+    }
+
+    /// [`Effect::LookAtSecrets`] has been carried out.
+    pub(crate) fn secrets_found(&mut self, now: Instant, view: u64, secrets: Vec<(Place, u64)>) {
+        if view != self.view.id {
+            return;
+        }
+        self.send(Message::Secret(SecretMessage::Have { view, secrets }));
+        if let Some(known) = self.secrets.synced.take() {
+            self.controller.handle(now, crm_controller::Input::Synced { known });
+        }
+    }
+
+    /// Once all members have said what they have: of those who have the newest of a secret, the one
+    /// with the lowest number tells it, if somebody has another or none.
+    fn tell_newest(&mut self) {
+        let had = &self.secrets.had;
+        if !self.view.members.iter().all(|id| had.contains_key(id)) {
+            return;
+        }
+        let Some(own) = had.get(&self.setup.local) else { return };
+        let mut places = Vec::new();
+        for (place, at_ms) in own {
+            let newest = had.values().filter_map(|has| has.get(place)).max();
+            let has_it = |has: &BTreeMap<Place, u64>| has.get(place) == newest;
+            let teller = had.iter().find(|(_, has)| has_it(has)).map(|(id, _)| *id);
+            if teller == Some(self.setup.local) && !had.values().all(has_it) {
+                places.push((place.clone(), *at_ms));
+            }
+        }
+        if !places.is_empty() {
+            self.effects.push_back(Effect::ReadSecrets { places });
+        }
+    }
+
+    /// A part of [`Effect::ReadSecrets`] has been carried out.
+    pub(crate) fn fill_secret(&mut self, at_ms: u64, change: Change) {
+        self.send(Message::Secret(SecretMessage::Fill { at_ms, change }));
     }
 
     /// This node has done its part of a change.
@@ -104,6 +184,8 @@ impl Node {
 
     /// Members that are gone will not answer.
     pub(crate) fn secrets_view_changed(&mut self) {
+        self.secrets.synced = None;
+        self.secrets.had.clear();
         let members: BTreeSet<NodeId> = self.view.members.iter().copied().collect();
         let mut numbers = Vec::new();
         for (number, asked) in &mut self.secrets.asked {
@@ -131,4 +213,26 @@ impl Node {
             self.fail(client, exit::ERROR, &errors.join("; "));
         }
     }
+}
+
+/// The parameters of resources that the CIB says are secret.
+fn marked(cib: &Doc, wall_ms: u64) -> Vec<Place> {
+    let resources = cib.root().child("configuration").and_then(|c| c.child("resources"));
+    let mut all = resources.into_iter().flat_map(|r| r.descendants());
+    if !all.any(|element| element.attr("value") == Some(MARK)) {
+        return Vec::new();
+    }
+    let seconds = i64::try_from(wall_ms / 1000).unwrap_or(i64::MAX);
+    let model = Model::from_doc(cib, Time::from_epoch(seconds));
+    let mut found = Vec::new();
+    let mut defs: Vec<&Arc<ResourceDef>> = model.resources.iter().collect();
+    while let Some(def) = defs.pop() {
+        defs.extend(&def.children);
+        let pairs = def.params.0.iter().flat_map(|block| &block.pairs);
+        let names = pairs.filter(|pair| &*pair.value == MARK).map(|pair| &*pair.name);
+        found.extend(names.filter_map(|name| Place::new(&def.id, name).ok()));
+    }
+    found.sort();
+    found.dedup();
+    found
 }

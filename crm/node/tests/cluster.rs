@@ -27,6 +27,8 @@ struct Cluster {
     disk_full: Option<NodeId>,
     disk_hangs: Option<NodeId>,
     encrypted: bool,
+    /// What is on each node's disk, also while it is down.
+    kept: BTreeMap<NodeId, BTreeMap<Place, (u64, Change)>>,
 }
 
 fn names() -> BTreeMap<NodeId, String> {
@@ -48,6 +50,7 @@ impl Cluster {
             disk_full: None,
             disk_hangs: None,
             encrypted: true,
+            kept: BTreeMap::new(),
         };
         (1..=3).for_each(|n| cluster.boot(n));
         cluster
@@ -132,10 +135,27 @@ impl Cluster {
                     self.input(id, Input::FenceAgentFinished { run, result });
                 }
                 Effect::KeepSecret { .. } if self.disk_hangs == Some(id) => {}
-                Effect::KeepSecret { asker, number, change } => {
+                Effect::KeepSecret { asked, at_ms, change } => {
                     self.log.push(format!("{id}: keeps {change:?}"));
                     let error = (self.disk_full == Some(id)).then(|| "disk full".to_owned());
-                    self.input(id, Input::SecretKept { asker, number, error });
+                    let kept = self.kept.entry(id).or_default();
+                    kept.insert(change.place.clone(), (at_ms, change));
+                    if let Some((asker, number)) = asked {
+                        self.input(id, Input::SecretKept { asker, number, error });
+                    }
+                }
+                Effect::LookAtSecrets { view, places } => {
+                    let kept = self.kept.entry(id).or_default();
+                    let found = |place: Place| Some((kept.get(&place)?.0, place));
+                    let found = places.into_iter().filter_map(found);
+                    let secrets = found.map(|(at_ms, place)| (place, at_ms)).collect();
+                    self.input(id, Input::SecretsFound { view, secrets });
+                }
+                Effect::ReadSecrets { places } => {
+                    for (place, _) in places {
+                        let (at_ms, change) = self.kept[&id][&place].clone();
+                        self.input(id, Input::SecretRead { at_ms, change });
+                    }
                 }
                 Effect::Schedule { plan, cib, .. } => {
                     let result = Ok((self.planner)(&cib, plan));
@@ -178,8 +198,12 @@ impl Cluster {
 
     /// Root of node 1 sets a secret.
     fn set_secret(&mut self, user: &str) {
+        self.set_secret_to(user, "open sesame");
+    }
+
+    fn set_secret_to(&mut self, user: &str, value: &str) {
         let place = Place::new("r", "password").expect("plain names");
-        let change = Change { place, value: Some(Secret::new("open sesame").expect("a line")) };
+        let change = Change { place, value: Some(Secret::new(value).expect("a line")) };
         let who = cib_store::Who { user: user.into(), ..cib_store::Who::default() };
         let request = Request::KeepSecret(change);
         self.input(NodeId(1), Input::Client { id: 7, who, request });
@@ -356,6 +380,26 @@ fn an_attribute_reaches_every_cib() {
 }
 
 #[test]
+fn every_node_says_which_feature_set_it_has() {
+    let mut cluster = started();
+    let said = |cluster: &Cluster, node: u32, of: u32| {
+        let pair = cluster.cib(node).find_id(&format!("status-{of}-.feature-set"))?;
+        pair.attr("value").map(str::to_owned)
+    };
+    for (node, of) in [(1, 1), (1, 3), (2, 1), (3, 2)] {
+        let told = said(&cluster, node, of);
+        assert_eq!(told.as_deref(), Some(crm_controller::FEATURE_SET), "{of} on {node}");
+    }
+    cluster.crash(3);
+    cluster.view(&[1, 2]);
+    cluster.run(1000);
+    cluster.boot(3);
+    cluster.view(&[1, 2, 3]);
+    cluster.run(2000);
+    assert!(said(&cluster, 1, 3).is_some());
+}
+
+#[test]
 fn no_name_is_the_local_node_in_a_query_as_in_an_update() {
     let mut cluster = started();
     let who = cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
@@ -423,4 +467,56 @@ fn a_secret_goes_over_an_encrypted_ring_only_and_from_root_only() {
     let reasons: Vec<&str> = cluster.replies.iter().map(|(_, r)| failure(r)).collect();
     assert!(reasons[0].contains("not encrypted") && reasons[1].contains("only root"));
     assert!(!cluster.log.iter().any(|line| line.contains("keeps")));
+}
+
+#[test]
+fn a_node_that_was_away_has_the_newest_secret_before_anything_is_started() {
+    let mut cluster = Cluster::new(|_, _| plan(vec![]));
+    cluster.view(&[1, 2, 3]);
+    cluster.run(100);
+    cluster.load(
+        1,
+        "<primitive id='r' class='ocf' provider='pacemaker' type='Dummy'><instance_attributes \
+         id='i'><nvpair id='n' name='password' value='lrm://'/></instance_attributes></primitive>",
+    );
+    cluster.run(200);
+    cluster.set_secret_to("root", "before");
+    cluster.run(300);
+    // The one that comes back is the DC then; one that lacks it all is there as well.
+    cluster.crash(1);
+    cluster.view(&[2, 3]);
+    cluster.run(400);
+    let place = Place::new("r", "password").expect("plain names");
+    let value = Some(Secret::new("open sesame").expect("a line"));
+    let change = Change { place: place.clone(), value: value.clone() };
+    let who = cib_store::Who { user: "root".into(), ..cib_store::Who::default() };
+    let request = Request::KeepSecret(change);
+    cluster.input(NodeId(3), Input::Client { id: 7, who, request });
+    cluster.run(500);
+    cluster.crash(2);
+    cluster.kept.remove(&NodeId(2));
+    cluster.boot(1);
+    cluster.boot(2);
+    // Something is started as soon as there is a DC.
+    cluster.planner = |cib, _| match op_count(cib, "start") {
+        0 => plan(vec![(action(1, ActionKind::Resource, "start", 1), vec![])]),
+        _ => plan(vec![]),
+    };
+    cluster.log.clear();
+    cluster.view(&[1, 2, 3]);
+    cluster.run(1000);
+    for n in 1..=3 {
+        assert_eq!(cluster.kept[&NodeId(n)][&place].1.value, value, "node {n}");
+    }
+    let at = |what: &str| cluster.log.iter().position(|line| line.contains(what));
+    let (one, two, start) = (at("1: keeps"), at("2: keeps"), at("r_start"));
+    assert!(one.is_some() && one < start && two.is_some() && two < start, "{:?}", cluster.log);
+    assert_eq!(at("3: keeps"), None);
+
+    // Nothing is told where all have come together.
+    cluster.log.clear();
+    cluster.crash(2);
+    cluster.view(&[1, 3]);
+    cluster.run(2000);
+    assert_eq!(cluster.log.iter().find(|line| line.contains("keeps")), None);
 }

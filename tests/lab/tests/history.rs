@@ -104,7 +104,19 @@ fn a_transition_is_recorded_with_its_input() {
     assert!(simulated.contains("one             start on"), "{simulated}");
     let other = if dc == "node1" { "node2" } else { "node1" };
     let refused = cluster.must_fail(other, &format!("history replay {id}"));
-    assert!(refused.contains(&format!("on {dc}: look there")), "{refused}");
+    let there = format!("on {dc}, which planned it: run 'systole history replay {id}' there");
+    assert!(refused.contains(&there), "{refused}");
+    // A file of that name here would be the input of another plan.
+    cluster.sh(other, &format!("mkdir -p /var/lib/pacemaker/pengine; touch {input}")).unwrap();
+    let refused = cluster.must_fail(other, &format!("history replay {id}"));
+    assert!(refused.contains(&there), "{refused}");
+    let compared = cluster.must(other, &format!("history compare {id} now"));
+    assert!(compared.contains("have the same configuration"), "{compared}");
+
+    let of_it = entries(&cluster, "node3", "--resource one");
+    assert_eq!(of_it[0]["command"], "resource create", "{of_it:?}");
+    assert!(of_it.iter().any(|entry| entry["id"] == id), "{of_it:?}");
+    assert!(entries(&cluster, "node3", "--resource nothing").is_empty());
 
     // Nothing new is kept where nothing changes, and only root may read what is.
     let rights = cluster.sh(dc, &format!("stat -c %a {input}")).unwrap();

@@ -124,6 +124,22 @@ fn crm_works() {
     peers.says("crm configure show ms2", "promotable=true");
     peers.ok("crm configure graph dot /run/graph.dot && grep -q digraph /run/graph.dot");
 
+    // In a file: where no engine runs, the agents' stops fail, and so the nodes are fenced.
+    peers.all(&[
+        "cibadmin -Q > /run/b.xml",
+        "CIB_file=/run/b.xml crm configure bundle b1 docker image=x replicas=2 network \
+         ip-range-start=10.77.0.70 control-port=9999 port-mapping port=80 \
+         storage storage-mapping source-dir=/srv target-dir=/srv",
+        "CIB_file=/run/b.xml crm configure primitive b1r ocf:heartbeat:Dummy",
+        "CIB_file=/run/b.xml crm configure verify",
+    ]);
+    peers.says("CIB_file=/run/b.xml crm configure show b1", "docker image=x replicas=2");
+    peers.says("CIB_file=/run/b.xml crm_mon -1 -r", "Container bundle set: b1 [x]");
+    peers.all(&["CIB_file=/run/b.xml crm configure delete b1"]);
+
+    let mon = peers.ok("crm_mon -1 --output-as=xml");
+    assert_eq!(mon.matches("feature_set=\"3.").count(), 3, "{mon}");
+
     crm_resources(&peers);
     crm_nodes(&peers);
 }
@@ -336,4 +352,21 @@ fn crm_reads_the_history() {
     assert!(run("transition log").contains("Calculated transition"));
     assert!(run("show 0").contains("target-role=Stopped"));
     assert!(run("diff -1 0").contains("target-role"));
+    let of_it = run("resource p1");
+    assert!(of_it.contains("p1_start_0 on ") && of_it.contains("p1_stop_0 on "), "{of_it}");
+    // A node that is lost and fenced, and what went on meanwhile.
+    let lost = peers.cluster.another(&["node1", &dc]).to_owned();
+    peers.cluster.power_off(&lost).unwrap();
+    peers.cluster.wait_formed();
+    peers.cluster.settle();
+    keep_log(&peers.cluster, &dc);
+    let report = ["sh", "-c", "crm report -S /run/report2"];
+    assert!(peers.cluster.exec(&dc, &report, LONG).unwrap().success());
+    for verb in [format!("node {lost}"), "events".to_owned()] {
+        let line = format!("crm -H /run/report2.tar.bz2 history {verb}");
+        let output = peers.cluster.exec(&dc, &["sh", "-c", &line], LONG).unwrap();
+        println!("{dc}$ {line}\n{}{}", output.stdout, output.stderr);
+        assert!(output.stdout.contains(&format!("Node {lost} will be fenced")));
+        assert!(output.stdout.contains(&format!("lost: {lost} left the membership")));
+    }
 }

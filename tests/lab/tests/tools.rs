@@ -91,6 +91,7 @@ fn secrets_are_kept_beside_the_cib_and_reach_agents() {
     tools.refuses("cibsecret -C stash r passwd", "-C");
     tools.refuses("setpriv --reuid=65534 --clear-groups cibsecret -C set r passwd x", "only root");
     missing_and_changed(&tools);
+    set_while_a_node_is_away(&tools);
 
     // Out of the CIB and back; a value from the standard input.
     tools.ok("node1", "cibsecret unstash r passwd");
@@ -108,6 +109,27 @@ fn secrets_are_kept_beside_the_cib_and_reach_agents() {
     tools.ok("node1", "stonith_admin --query fence-node3");
     tools.ok("node1", "stonith_admin --reboot node3");
     cluster.wait_formed();
+}
+
+/// A node that was off has the new value when it is back, without anybody asking for that.
+fn set_while_a_node_is_away(tools: &Tools) {
+    let cluster = &tools.0;
+    cluster.must("node1", "property set stonith-action=off");
+    cluster.power_off("node3").unwrap();
+    cluster.wait("node3 is fenced", || {
+        cluster.ok("node1", "status").is_ok_and(|text| text.contains("off of node3: done"))
+    });
+    let told = tools.ok("node1", "cibsecret set r passwd 'set meanwhile' 2>&1");
+    assert!(told.contains("not in the cluster: node3"), "{told}");
+    cluster.power_on("node3").unwrap();
+    cluster.wait_formed();
+    cluster.settle();
+    for text in tools.everywhere("cibsecret check r passwd && cibsecret get r passwd") {
+        assert_eq!(text.trim_end(), "set meanwhile");
+    }
+    assert!(!cluster.consoles().contains("set meanwhile"));
+    cluster.must("node1", "property unset stonith-action");
+    tools.ok("node1", &format!("cibsecret set r passwd '{SECRET}'"));
 }
 
 /// What happens where a secret is not as it was kept.

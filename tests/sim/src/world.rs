@@ -518,10 +518,18 @@ impl World {
                     self.checker.acknowledged(&mark);
                 }
             }
-            Effect::KeepSecret { asker, number, .. } => {
-                self.input(id, Input::SecretKept { asker, number, error: None });
+            Effect::KeepSecret { asked, .. } => {
+                if let Some((asker, number)) = asked {
+                    self.input(id, Input::SecretKept { asker, number, error: None });
+                }
             }
-            Effect::KeepInput | Effect::Event(_) | Effect::History { .. } => {}
+            Effect::LookAtSecrets { view, .. } => {
+                self.input(id, Input::SecretsFound { view, secrets: Vec::new() });
+            }
+            Effect::KeepInput
+            | Effect::ReadSecrets { .. }
+            | Effect::Event(_)
+            | Effect::History { .. } => {}
             Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
             Effect::Leave => self.kill_daemon(id),
             Effect::Fatal(reason) => {

@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use cib_xml::{Doc, Node, NodeId};
 
+use super::Dropped;
+
 /// Starts the ids of everything that the upgrade makes.
 const PREFIX: &str = "pcmk__3_10_upgrade-";
 /// Attribute that says whether an element was there before (1) or is a copy (0).
@@ -17,19 +19,22 @@ const NODES_MAX: usize = 1_000_000;
 const SETS: [&str; 4] =
     ["cluster_property_set", "instance_attributes", "meta_attributes", "utilization"];
 
+/// Hears what is left behind.
+type Tell<'a> = &'a mut dyn FnMut(Dropped);
+
 /// Rewrites a configuration that 3.10 accepts.
-pub(super) fn transform(doc: &mut Doc) {
+pub(super) fn transform(doc: &mut Doc, tell: Tell<'_>) {
     resolve(doc);
     let root = doc.root_id();
     doc.set_attr(root, "validate-with", "pacemaker-4.0");
     sort_sets(doc);
-    values(doc);
+    values(doc, tell);
     duplicates(doc);
     ping_nodes(doc);
     promotable(doc);
     split_locations(doc);
-    lifetimes(doc);
-    unsupported(doc);
+    lifetimes(doc, tell);
+    unsupported(doc, tell);
     finish(doc);
 }
 
@@ -169,7 +174,7 @@ fn sort_sets(doc: &mut Doc) {
 }
 
 /// Options that got another name, or are gone.
-fn values(doc: &mut Doc) {
+fn values(doc: &mut Doc, tell: Tell<'_>) {
     for id in named(doc, "nvpair") {
         let node = doc.node(id);
         let option = node.parent().is_some_and(|p| p.name() == "cluster_property_set");
@@ -184,12 +189,23 @@ fn values(doc: &mut Doc) {
             "crmd-finalization-timeout" => doc.set_attr(id, "name", "join-finalization-timeout"),
             "crmd-integration-timeout" => doc.set_attr(id, "name", "join-integration-timeout"),
             "crmd-transition-delay" => doc.set_attr(id, "name", "transition-delay"),
-            "remove-after-stop" => doc.detach(id),
+            "remove-after-stop" => {
+                let name = attr(doc, id, "id");
+                let why = "the remove-after-stop property is unsupported";
+                tell(Dropped::Unsupported(format!("nvpair {name} because {why}")));
+                doc.detach(id);
+            }
             "stonith-action" if value == "poweroff" => doc.set_attr(id, "value", "off"),
             _ => {}
         }
     }
     for id in named(doc, "date_spec") {
+        if doc.node(id).attr("moon").is_some() {
+            let name = attr(doc, id, "id");
+            let why = "moon phase is no longer supported";
+            let text = format!("moon attribute from date spec {name} because {why}");
+            tell(Dropped::Unsupported(text));
+        }
         doc.remove_attr(id, "moon");
     }
     for id in named(doc, "fencing-level") {
@@ -324,16 +340,20 @@ fn split_locations(doc: &mut Doc) {
 }
 
 /// What was limited in time by an element of its own gets a rule.
-fn lifetimes(doc: &mut Doc) {
+fn lifetimes(doc: &mut Doc, tell: Tell<'_>) {
     keep_rules(doc);
     for id in named(doc, "lifetime") {
         let Some(parent) = doc.node(id).parent() else { continue };
         let (parent, is_location) = (parent.id(), parent.name() == "rsc_location");
         doc.detach(id);
+        let name = attr(doc, parent, "id");
         if !is_location {
+            tell(Dropped::Unsupported(format!(
+                "lifetime element from constraint {name} because lifetime elements are no longer \
+                 supported. Any rules contained there will no longer apply to the constraint"
+            )));
             continue;
         }
-        let name = attr(doc, parent, "id");
         let both_id = format!("{PREFIX}{name}-lifetime-and-rule");
         let both = element(doc, "rule", &[("id", &both_id), ("boolean-op", "and")]);
         match children(doc, parent, "rule").first().copied() {
@@ -420,7 +440,7 @@ fn keep_rules(doc: &mut Doc) {
 }
 
 /// Resources that can no longer be, with what refers to them.
-fn unsupported(doc: &mut Doc) {
+fn unsupported(doc: &mut Doc, tell: Tell<'_>) {
     let gone_class = |node: Node<'_>| {
         let class = node.attr("class").unwrap_or_default().to_ascii_lowercase();
         class == "nagios" || class == "upstart"
@@ -507,7 +527,46 @@ fn unsupported(doc: &mut Doc) {
             drop.insert(*id);
         }
     }
+    let told = everything.iter().filter(|id| drop.contains(id)).map(|id| doc.node(*id));
+    told.filter_map(why_dropped).for_each(|text| tell(Dropped::Unsupported(text)));
     drop.into_iter().for_each(|id| doc.detach(id));
+}
+
+/// What goes and why, for elements that go by themselves and not with another one.
+fn why_dropped(node: Node<'_>) -> Option<String> {
+    let id = node.attr("id").unwrap_or_default();
+    let no_longer = |what: &str| format!("because {what} are no longer supported");
+    let classes = || no_longer(&format!("{} resources", class_of(node)));
+    Some(match node.name() {
+        "template" => format!("template {id} {}", classes()),
+        "primitive" => format!("resource {id} {}", classes()),
+        "bundle" => format!("bundle resource {id} {}", no_longer("rkt containers")),
+        kind @ ("group" | "clone") => format!("{kind} {id} because it would become empty"),
+        "nvpair" => {
+            let set = node.parent().and_then(|set| set.attr("id")).unwrap_or_default();
+            let name = node.attr("name").unwrap_or_default();
+            let instead = match name {
+                "restart-type" => "the \"kind\" attribute for relevant constraints",
+                _ => "the \"on-fail\" operation attribute instead",
+            };
+            format!(
+                "{name} meta-attribute from {set} because it is no longer supported. Consider \
+                 setting {instead}"
+            )
+        }
+        _ => return None,
+    })
+}
+
+/// The class of a resource, or of its template.
+fn class_of<'a>(node: Node<'a>) -> &'a str {
+    let template = || {
+        let name = node.attr("template")?;
+        let mut above = std::iter::successors(Some(node), |node| node.parent());
+        let mut all = above.find(|n| n.name() == "resources")?.children_named("template");
+        all.find(|t| t.attr("id") == Some(name))?.attr("class")
+    };
+    node.attr("class").or_else(template).unwrap_or_default()
 }
 
 /// Copies become references again, and marks go.

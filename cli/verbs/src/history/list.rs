@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Only changes from this node, and transitions that did something there
     #[arg(long)]
     node: Option<String>,
+    /// Only changes that name this resource, and transitions that did something with it
+    #[arg(long)]
+    resource: Option<String>,
 }
 
 pub(super) fn run(record: &Record, args: &Args, json: bool) -> anyhow::Result<()> {
@@ -55,14 +58,34 @@ pub(super) fn run(record: &Record, args: &Args, json: bool) -> anyhow::Result<()
 impl Args {
     fn wants(&self, entry: &Entry) -> bool {
         let here = |node: &str| self.node.as_deref().is_none_or(|wanted| wanted == node);
+        let with = |id: &str| {
+            self.resource.as_deref().is_none_or(|wanted| wanted == cib_model::base_name(id))
+        };
         match entry {
-            Entry::Change(change) => !self.transitions && here(&change.node),
+            Entry::Change(change) => !self.transitions && here(&change.node) && self.named(change),
             Entry::Transition(t) => {
-                let acted = || t.actions.iter().any(|action| here(&action.node));
-                !self.changes && (self.node.is_none() || acted())
+                let any = self.node.is_none() && self.resource.is_none();
+                let acted = || t.actions.iter().any(|a| here(&a.node) && with(&a.resource));
+                !self.changes && (any || acted())
             }
             Entry::Gap { .. } => true,
         }
+    }
+}
+
+impl Args {
+    /// Whether a change has the resource's id as a value somewhere, or in the path to what it changes.
+    fn named(&self, change: &Change) -> bool {
+        let Some(id) = self.resource.as_deref() else { return true };
+        let Some(patch) = change.patch.as_deref().and_then(|xml| Doc::parse(xml).ok()) else {
+            return false;
+        };
+        let quoted = [format!("'{id}'"), format!("\"{id}\"")];
+        let is = |(name, value): (&str, &str)| match name {
+            "path" => quoted.iter().any(|q| value.contains(q)),
+            _ => value == id,
+        };
+        patch.root().descendants().any(|element| element.attrs().any(is))
     }
 }
 

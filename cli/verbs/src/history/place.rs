@@ -44,20 +44,25 @@ pub(super) fn input(record: &Record, transition: &Transition) -> anyhow::Result<
     let id = &transition.id;
     let path = transition.input.as_ref();
     let path = path.with_context(|| format!("the input of transition {id} was not kept"))?;
-    // The folder is where this node has it.
     let name = path.rsplit('/').next().unwrap_or_default();
-    let path = record.state_dir.join("pengine").join(name);
-    let here = nix::unistd::gethostname().ok().and_then(|n| n.into_string().ok());
+    let (dc, here) = (&transition.dc, local_name());
+    // Every node that was the DC once counts its files from 0.
     ensure!(
-        path.is_file(),
-        "the input of transition {id} is {name} on {}: look there{}",
-        transition.dc,
-        match here {
-            Some(here) if here == transition.dc => " (it has been overwritten or removed)",
-            _ => "",
-        }
+        here.as_ref() == Some(dc),
+        "the input of transition {id} is {name} on {dc}, which planned it: run 'systole history \
+         replay {id}' there"
     );
+    // The folder is where this node has it.
+    let path = record.state_dir.join("pengine").join(name);
+    ensure!(path.is_file(), "the input of transition {id}, {name}, was overwritten or removed");
     Ok(path)
+}
+
+/// This node's name in the cluster; that of the host while the daemon is down.
+fn local_name() -> Option<String> {
+    let told = Session::connect(false).and_then(|mut session| session.info());
+    let host = || nix::unistd::gethostname().ok()?.into_string().ok();
+    told.ok().map(|info| info.name).or_else(host)
 }
 
 /// The running cluster's CIB with the changes since `id` taken back.
