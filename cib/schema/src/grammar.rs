@@ -19,7 +19,7 @@ pub(crate) enum Type {
     Score,
     Ports,
     Names,
-    Words(Vec<String>),
+    Words(Vec<&'static str>),
 }
 
 /// The schemas that a rule belongs to, both ends included.
@@ -37,7 +37,7 @@ impl Range {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Attr {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) kind: Type,
     pub(crate) required: bool,
     pub(crate) range: Range,
@@ -74,19 +74,19 @@ pub(crate) struct Children {
 }
 
 /// Alternatives: each is a list of (name, required).
-pub(crate) type Alternatives = Vec<Vec<(String, bool)>>;
+pub(crate) type Alternatives = Vec<Vec<(&'static str, bool)>>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Element {
     /// What the grammar calls it; several elements can have the same tag.
-    pub(crate) key: String,
-    pub(crate) tag: String,
+    pub(crate) key: &'static str,
+    pub(crate) tag: &'static str,
     pub(crate) attrs: Vec<Attr>,
     pub(crate) one_of: Vec<(Alternatives, Range)>,
-    pub(crate) at_most_one: Vec<Vec<String>>,
+    pub(crate) at_most_one: Vec<Vec<&'static str>>,
     pub(crate) children: Vec<Children>,
-    pub(crate) deny_names: Vec<(Vec<String>, Range)>,
-    pub(crate) deny_pairs: Vec<(Vec<String>, Range)>,
+    pub(crate) deny_names: Vec<(Vec<&'static str>, Range)>,
+    pub(crate) deny_pairs: Vec<(Vec<&'static str>, Range)>,
     pub(crate) needs_value: Option<Range>,
     /// Text may be in it.
     pub(crate) text: bool,
@@ -107,7 +107,7 @@ pub(crate) fn grammar() -> &'static Grammar {
 }
 
 /// Reads a grammar, which is part of the program: nobody else writes one.
-pub(crate) fn read(text: &str) -> Grammar {
+pub(crate) fn read(text: &'static str) -> Grammar {
     let mut index: FxHashMap<&str, usize> = FxHashMap::default();
     let lines: Vec<Vec<&str>> = text
         .lines()
@@ -120,8 +120,8 @@ pub(crate) fn read(text: &str) -> Grammar {
     let mut elements: Vec<Element> = Vec::new();
     for line in &lines {
         if line[0] == "element" {
-            let key = line[1].to_string();
-            let tag = line.get(2).unwrap_or(&line[1]).to_string();
+            let key = line[1];
+            let tag = line.get(2).unwrap_or(&line[1]);
             elements.push(Element { key, tag, ..Element::default() });
             continue;
         }
@@ -129,8 +129,7 @@ pub(crate) fn read(text: &str) -> Grammar {
         if rule[0] == "like" {
             let like = elements[index[rule[1]]].clone();
             let last = elements.last_mut().expect("a rule stands below an element");
-            let (key, tag) = (std::mem::take(&mut last.key), std::mem::take(&mut last.tag));
-            *last = Element { key, tag, ..like };
+            *last = Element { key: last.key, tag: last.tag, ..like };
             continue;
         }
         let element = elements.last_mut().expect("a rule stands below an element");
@@ -169,7 +168,12 @@ fn split_range<'a, 'b>(line: &'a [&'b str]) -> (&'a [&'b str], Range) {
     (line, range)
 }
 
-fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashMap<&str, usize>) {
+fn read_rule(
+    element: &mut Element,
+    rule: &[&'static str],
+    range: Range,
+    index: &FxHashMap<&str, usize>,
+) {
     let count = |word: &str| match word {
         "1" => Count::One,
         "?" => Count::Optional,
@@ -178,7 +182,6 @@ fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashM
         other => unreachable!("the grammar counts with {other}"),
     };
     let key = |word: &&str| *index.get(word).unwrap_or_else(|| unreachable!("no element {word}"));
-    let strings = |words: &[&str]| words.iter().map(|w| w.to_string()).collect::<Vec<_>>();
     let (unless_ref, rule) = match rule {
         ["unless-ref", rest @ ..] => (true, rest),
         _ => (false, rule),
@@ -187,18 +190,18 @@ fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashM
         ["attr", name, kind] => {
             let required = kind.ends_with('!');
             let kind = read_type(kind.trim_end_matches('!'));
-            element.attrs.push(Attr { name: name.to_string(), kind, required, range });
+            element.attrs.push(Attr { name, kind, required, range });
         }
         ["one-of", rest @ ..] => {
-            let alternative = |words: &[&str]| {
-                let each = |w: &&str| (w.trim_end_matches('!').to_string(), w.ends_with('!'));
+            let alternative = |words: &[&'static str]| {
+                let each = |w: &&'static str| (w.trim_end_matches('!'), w.ends_with('!'));
                 words.iter().map(each).collect::<Vec<_>>()
             };
             let all = rest.split(|w| *w == "|").map(alternative).collect();
             element.one_of.push((all, range));
         }
         ["at-most-one", rest @ ..] => {
-            let names = rest.iter().filter(|w| **w != "|").map(|w| w.to_string()).collect();
+            let names = rest.iter().copied().filter(|w| *w != "|").collect();
             element.at_most_one.push(names);
         }
         ["child", name, n] => {
@@ -209,8 +212,8 @@ fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashM
             let keys = names.iter().map(key).collect();
             element.children.push(Children { keys, count: count(n), unless_ref, range });
         }
-        ["deny-name", names @ ..] => element.deny_names.push((strings(names), range)),
-        ["deny-pair", names @ ..] => element.deny_pairs.push((strings(names), range)),
+        ["deny-name", names @ ..] => element.deny_names.push((names.to_vec(), range)),
+        ["deny-pair", names @ ..] => element.deny_pairs.push((names.to_vec(), range)),
         ["needs-value"] => element.needs_value = Some(range),
         ["text"] => element.text = true,
         ["open"] => element.open = true,
@@ -220,7 +223,7 @@ fn read_rule(element: &mut Element, rule: &[&str], range: Range, index: &FxHashM
     }
 }
 
-fn read_type(text: &str) -> Type {
+fn read_type(text: &'static str) -> Type {
     match text {
         "text" => Type::Text,
         "id" => Type::Id,
@@ -232,6 +235,6 @@ fn read_type(text: &str) -> Type {
         "score" => Type::Score,
         "ports" => Type::Ports,
         "names" => Type::Names,
-        words => Type::Words(words.split('|').map(str::to_string).collect()),
+        words => Type::Words(words.split('|').collect()),
     }
 }

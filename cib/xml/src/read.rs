@@ -1,9 +1,12 @@
 //! Text to tree.
 
+mod attributes;
+
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::tree::{Doc, Kind, Node, NodeId, Span, is_forbidden};
+use crate::tree::{Doc, Kind, Node, NodeId, is_forbidden};
+use attributes::Attributes;
 
 /// Deeper documents are refused: nobody nests a CIB like that, and walks may recurse.
 const DEPTH_MAX: usize = 200;
@@ -39,6 +42,7 @@ impl Doc {
         let mut doc = Doc::default();
         match parse_into(&mut doc, source) {
             Ok(()) => {
+                doc.text.share();
                 doc.base = (doc.nodes.len(), doc.text.len());
                 Ok(doc)
             }
@@ -69,21 +73,11 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if source.len() > BYTES_MAX {
         return Err((0, format!("the document is over {BYTES_MAX} bytes")));
     }
-    doc.lines.push(0);
-    for (at, byte) in source.bytes().enumerate().filter(|(_, byte)| *byte < b' ') {
-        if byte == b'\n' {
-            doc.lines.push(at as u32 + 1);
-        } else if is_forbidden(byte) {
-            return Err((
-                at,
-                format!("the control character 0x{byte:02x} is not permitted in XML"),
-            ));
-        }
-    }
+    find_lines(&mut doc.lines, source)?;
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();
     let mut text = String::new();
-    let mut last = Vec::new();
+    let mut attributes = Attributes::default();
     loop {
         let offset = reader.buffer_position() as usize;
         let event =
@@ -104,14 +98,14 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
                 flush_text(doc, &open, &mut text).map_err(fail)?;
                 match other {
                     Event::Start(start) => {
-                        let id = element(doc, &open, &mut last, &start, offset)?;
+                        let id = element(doc, &open, &mut attributes, &start, offset)?;
                         if open.len() >= DEPTH_MAX {
                             return Err(fail(format!("elements nest deeper than {DEPTH_MAX}")));
                         }
                         open.push(id);
                     }
                     Event::Empty(start) => {
-                        element(doc, &open, &mut last, &start, offset)?;
+                        element(doc, &open, &mut attributes, &start, offset)?;
                     }
                     Event::End(_) => {
                         open.pop();
@@ -139,6 +133,29 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Notes where lines start, and looks for what XML does not permit.
+fn find_lines(lines: &mut Vec<u32>, source: &str) -> Result<(), Failure> {
+    /// Most pieces of this length have no such byte: that is found out for a piece at once.
+    const PIECE: usize = 32;
+    lines.push(0);
+    for (n, piece) in source.as_bytes().chunks(PIECE).enumerate() {
+        if !piece.iter().fold(false, |any, byte| any | (*byte < b' ')) {
+            continue;
+        }
+        for (at, byte) in (n * PIECE..).zip(piece) {
+            if *byte == b'\n' {
+                lines.push(at as u32 + 1);
+            } else if is_forbidden(*byte) {
+                return Err((
+                    at,
+                    format!("the control character 0x{byte:02x} is not permitted in XML"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn predefined(name: &str) -> Option<char> {
     Some(match name {
         "lt" => '<',
@@ -151,7 +168,7 @@ fn predefined(name: &str) -> Option<char> {
 }
 
 fn flush_text(doc: &mut Doc, open: &[NodeId], text: &mut String) -> Result<(), String> {
-    if !text.trim().is_empty() {
+    if !text.trim_ascii_start().is_empty() && !text.trim().is_empty() {
         let Some(parent) = open.last() else {
             return Err("text outside of the root element".into());
         };
@@ -164,7 +181,7 @@ fn flush_text(doc: &mut Doc, open: &[NodeId], text: &mut String) -> Result<(), S
 fn element(
     doc: &mut Doc,
     open: &[NodeId],
-    last: &mut Vec<Span>,
+    attributes: &mut Attributes,
     start: &BytesStart<'_>,
     offset: usize,
 ) -> Result<NodeId, Failure> {
@@ -176,12 +193,6 @@ fn element(
     if let Some(parent) = open.last() {
         doc.attach(*parent, id, None);
     }
-    for attr in start.attributes() {
-        let attr = attr.map_err(|e| (offset, e.to_string()))?;
-        let value = attr
-            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
-            .map_err(|e| (offset, e.to_string()))?;
-        doc.push_attr_shared(id, attr.key.0, value, last);
-    }
+    attributes.read(doc, id, start).map_err(|reason| (offset, reason))?;
     Ok(id)
 }
