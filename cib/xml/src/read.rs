@@ -74,6 +74,9 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
         return Err((0, format!("the document is over {BYTES_MAX} bytes")));
     }
     find_lines(&mut doc.lines, source)?;
+    // About what histories need, which is most of a CIB; memory that is not used costs nothing.
+    doc.attrs.reserve(source.len() / 24);
+    doc.nodes.reserve(source.len() / 128);
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();
     let mut text = String::new();
@@ -130,7 +133,24 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if doc.arena_len() == 0 {
         return Err((0, "there is no element in it".into()));
     }
-    Ok(())
+    check_names(doc)
+}
+
+/// Whether all names are such as others can read.
+fn check_names(doc: &Doc) -> Result<(), Failure> {
+    let Some(wrong) = doc.names().position(|name| !is_name(name)) else { return Ok(()) };
+    let has = |node: &Node<'_>| {
+        node.name() == &*doc.names[wrong] || node.numbered_attrs().any(|a| a.name_index() == wrong)
+    };
+    let offset = doc.root().descendants().find(has).and_then(|node| doc.offset(node.id()));
+    Err((offset.unwrap_or(0) as usize, format!("{:?} is no name", doc.names[wrong])))
+}
+
+/// Whether it is a name by XML 1.0, 2.3; of characters beyond ASCII any.
+fn is_name(name: &str) -> bool {
+    let start = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
+    let further = |c: char| start(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
+    name.starts_with(start) && name.chars().all(further)
 }
 
 /// Notes where lines start, and looks for what XML does not permit.
