@@ -216,3 +216,37 @@ fn element(
     attributes.read(doc, id, start).map_err(|reason| (offset, reason))?;
     Ok(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Doc;
+
+    #[test]
+    fn errors_name_the_place() {
+        for (text, expected) in [
+            ("", "line 1, column 1: there is no element in it"),
+            ("<a>\n <b>\n</a>", "line 3, column 1: "),
+            ("<a/>\n<b/>", "line 2, column 1: a second root element"),
+            ("<a>\n  <b c=\"1\" c=\"2\"/></a>", "line 2, column 3: "),
+            ("<a>\n  <b c=\"&x;\"/></a>", "line 2, column 3: "),
+            ("<a>\n  <b[ c=\"1\"/></a>", "line 2, column 3: \"b[\" is no name"),
+            ("<a>\n  <b/>\n  <b 1=\"1\"/></a>", "line 3, column 3: \"1\" is no name"),
+            ("<a>\n  <b c=\"\u{1}\"/></a>", "line 2, column 9: the control character 0x01"),
+        ] {
+            let told = Doc::parse(text).expect_err(text).to_string();
+            assert!(told.starts_with(expected), "{text:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn values_and_texts_are_read_as_they_are_meant() {
+        let text = "<a b='x\ty' c=\"&lt;&#65;\" d=\"x y\">\n  <!--n-->\n <e b='x y'/> t&amp;u </a>";
+        let doc = Doc::parse(text).expect("it is sound");
+        let attrs: Vec<_> = doc.root().attrs().collect();
+        assert_eq!(attrs, [("b", "x y"), ("c", "<A"), ("d", "x y")]);
+        let parts: Vec<_> = doc.root().all_children().map(|c| c.text()).collect();
+        assert_eq!(parts, ["n", "", " t&u "]);
+        let second = doc.root().child("e").and_then(|e| e.position()).expect("it was read");
+        assert_eq!((second.line, second.column), (3, 2));
+    }
+}

@@ -45,6 +45,7 @@ impl Texts {
     }
 
     /// What was appended at `start`.
+    #[inline]
     pub(crate) fn slice(&self, start: u32, len: u32) -> &str {
         let (start, len) = (start as usize, len as usize);
         match start.checked_sub(self.shared.len()) {
@@ -54,6 +55,7 @@ impl Texts {
     }
 
     /// The same, to be kept.
+    #[inline]
     pub(crate) fn piece(&self, start: u32, len: u32) -> Text {
         if (start as usize) < self.shared.len() {
             Text { all: self.shared.clone(), start, len }
@@ -74,6 +76,7 @@ impl Texts {
 impl Deref for Text {
     type Target = str;
 
+    #[inline]
     fn deref(&self) -> &str {
         &self.all[self.start as usize..(self.start + self.len) as usize]
     }

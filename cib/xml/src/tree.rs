@@ -574,11 +574,13 @@ impl<'a> Attr<'a> {
     }
 
     /// Its value.
+    #[inline]
     pub fn value(self) -> &'a str {
         self.doc.slice(self.data.value)
     }
 
     /// Its value, to be kept.
+    #[inline]
     pub fn text(self) -> Text {
         let Span { start, len } = self.data.value;
         self.doc.text.piece(start, len)
