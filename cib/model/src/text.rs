@@ -15,19 +15,20 @@ pub fn scan_int(text: &str) -> Option<i64> {
 
 /// As [`scan_int`], with what follows the number.
 pub(crate) fn scan_prefix(text: &str) -> Option<(i64, &str)> {
-    let trimmed = text.trim_start();
+    let plain = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
+    let trimmed = if plain { text } else { text.trim_start() };
     let (negative, digits) = match trimmed.as_bytes().first() {
         Some(b'-') => (true, &trimmed[1..]),
         Some(b'+') => (false, &trimmed[1..]),
         _ => (false, trimmed),
     };
-    let len = digits.bytes().take_while(u8::is_ascii_digit).count();
+    let (mut value, mut len): (i64, usize) = (0, 0);
+    for b in digits.bytes().take_while(u8::is_ascii_digit) {
+        value = value.saturating_mul(10).saturating_add(i64::from(b - b'0')).min(1 << 62);
+        len += 1;
+    }
     if len == 0 {
         return None;
-    }
-    let mut value: i64 = 0;
-    for b in digits[..len].bytes() {
-        value = value.saturating_mul(10).saturating_add(i64::from(b - b'0')).min(1 << 62);
     }
     Some((if negative { -value } else { value }, &digits[len..]))
 }

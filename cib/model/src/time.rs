@@ -13,13 +13,14 @@ pub struct Time {
 
 /// Years beyond this are taken for it.
 const YEAR_MAX: i64 = 9_999_999;
-/// The same in seconds from the epoch, roughly.
-const SECONDS_MAX: i64 = (YEAR_MAX - 1970) * 365 * 86_400;
+/// The first and last second of the years that can be read, from the epoch.
+const SECONDS_MIN: i64 = days_to_year(1) * 86_400;
+const SECONDS_MAX: i64 = days_to_year(YEAR_MAX + 1) * 86_400 - 1;
 /// Days of 400 years, after which the calendar repeats itself.
 const CYCLE_DAYS: i64 = 146_097;
 
 /// Days from the epoch to the first of January of `year` (proleptic Gregorian).
-fn days_to_year(year: i64) -> i64 {
+const fn days_to_year(year: i64) -> i64 {
     let y = year - 1;
     365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) - 719_162
 }
@@ -65,7 +66,8 @@ impl Time {
     }
 
     /// Reads a date, or date and time, with optional offset; without one it is UTC.
-    /// `now` is used where only a time of day is given.
+    /// `now` is used where only a time of day is given. What an offset takes out of the years that
+    /// can be written is the first or last instant of them.
     pub fn parse(text: &str, now: Option<Time>) -> Option<Time> {
         let text = text.trim();
         if text.len() >= 5 && text.is_char_boundary(5) && text[..5].eq_ignore_ascii_case("epoch") {
@@ -85,7 +87,8 @@ impl Time {
             Some(rest) if !rest.is_empty() => parse_clock(rest)?,
             _ => (0, 0),
         };
-        Some(Time { seconds: days * 86_400 + second - i64::from(offset), offset })
+        let seconds = days * 86_400 + second - i64::from(offset);
+        Some(Time { seconds: seconds.clamp(SECONDS_MIN, SECONDS_MAX), offset })
     }
 
     /// Seconds of the local clock, within the years that can be written.
@@ -284,4 +287,25 @@ pub fn parse_duration_seconds(text: &str) -> Option<i64> {
         rest = &after[1..];
     }
     any.then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Time;
+
+    #[test]
+    fn the_first_and_last_years_are_read_as_they_are_written() {
+        for (text, written) in [
+            ("9999990-100", "9999990-04-10 00:00:00Z"),
+            ("9999999-12-31 23:59:59", "9999999-12-31 23:59:59Z"),
+            ("9999999-12-31 23:59:59 -05:00", "9999999-12-31 23:59:59Z"),
+            ("0001-01-01 00:00:00", "0001-01-01 00:00:00Z"),
+            ("0001-01-01 00:00:00 +05:00", "0001-01-01 00:00:00Z"),
+        ] {
+            let time = Time::parse(text, None).unwrap();
+            assert_eq!(time.text(), written, "{text}");
+            let again = Time::parse(written, None).unwrap();
+            assert_eq!(again.seconds, time.seconds, "{text}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub fn relax_ng(schema: Schema) -> Option<String> {
 
 /// The schema file for another grammar in the language of `cib.grammar`, whose first element is
 /// the root. It is part of the program that asks: a mistake in it is a panic.
-pub fn relax_ng_of(text: &str) -> String {
+pub fn relax_ng_of(text: &'static str) -> String {
     Writer { grammar: &read(text), schema: Schema::LATEST }.all()
 }
 
@@ -53,7 +53,7 @@ enum Pattern {
     /// A type of the XML Schema library, with limits as name and value.
     Data(&'static str, Vec<(&'static str, &'static str)>),
     /// Any text but these.
-    Except(Vec<String>),
+    Except(Vec<&'static str>),
 }
 
 impl Pattern {
@@ -90,7 +90,7 @@ impl Pattern {
                 let _ = writeln!(text, "{pad}</data>");
             }
             Pattern::Except(values) => {
-                let values = values.iter().cloned().map(Pattern::Value).collect();
+                let values = values.iter().map(|word| Pattern::Value(word.to_string())).collect();
                 let _ = writeln!(text, "{pad}<data type=\"string\">");
                 Pattern::Nested("except", vec![one_of(values)]).write(text, depth + 1);
                 let _ = writeln!(text, "{pad}</data>");
@@ -140,7 +140,7 @@ impl Writer<'_> {
              <grammar xmlns=\"http://relaxng.org/ns/structure/1.0\" \
              datatypeLibrary=\"http://www.w3.org/2001/XMLSchema-datatypes\">\n",
         );
-        let root = Pattern::Ref(self.grammar.elements[0].key.clone());
+        let root = Pattern::Ref(self.grammar.elements[0].key.to_owned());
         Pattern::Nested("start", vec![root]).write(&mut text, 1);
         let mut wanted = vec![0];
         let mut next = 0;
@@ -150,7 +150,7 @@ impl Writer<'_> {
             next += 1;
             any |= element.open;
             let content = Box::new(self.element(element));
-            Pattern::Define(element.key.clone(), content).write(&mut text, 1);
+            Pattern::Define(element.key.to_owned(), content).write(&mut text, 1);
             for key in self.children(element).iter().flat_map(|rule| &rule.keys) {
                 if !wanted.contains(key) {
                     wanted.push(*key);
@@ -166,7 +166,7 @@ impl Writer<'_> {
 
     fn element(&self, element: &Element) -> Pattern {
         if element.open {
-            return Pattern::Element(element.tag.clone(), vec![Pattern::Ref(ANY.into())]);
+            return Pattern::Element(element.tag.to_owned(), vec![Pattern::Ref(ANY.into())]);
         }
         let mut variants = self.variants(element);
         // Attributes that every variant has stand before the choice.
@@ -196,7 +196,7 @@ impl Writer<'_> {
         if content.is_empty() {
             content.push(Pattern::Leaf("empty"));
         }
-        Pattern::Element(element.tag.clone(), content)
+        Pattern::Element(element.tag.to_owned(), content)
     }
 
     /// Names of the element's attributes, each once.
@@ -207,7 +207,7 @@ impl Writer<'_> {
             move |(at, attr)| {
                 let before = element.attrs[..at].iter().filter(here);
                 let again = before.into_iter().any(|earlier| earlier.name == attr.name);
-                (!again).then_some(attr.name.as_str())
+                (!again).then_some(attr.name)
             },
         )
     }
@@ -227,16 +227,16 @@ impl Writer<'_> {
         let mut variants = vec![Variant::default()];
         let here = element.one_of.iter().filter(|(_, range)| range.holds(self.schema));
         for (alternatives, _) in here {
-            let combine = |so_far: &Variant<'a>, alternative: &'a Vec<(String, bool)>| {
+            let combine = |so_far: &Variant<'a>, alternative: &'a Vec<(&'static str, bool)>| {
                 let mut variant = so_far.clone();
                 for (name, required) in alternative {
-                    if self.names(element).any(|known| known == name) {
+                    if self.names(element).any(|known| known == *name) {
                         variant.names.push((name, *required));
                     } else {
                         variant.needed.push(name);
                     }
                 }
-                let has = |wanted| alternative.iter().any(|(name, _)| name == wanted);
+                let has = |wanted| alternative.iter().any(|(name, _)| *name == wanted);
                 variant.by_reference |= has("id-ref") && !has("id");
                 variant
             };
@@ -257,11 +257,12 @@ impl Writer<'_> {
         let named = |tag: &str| {
             let here = element.one_of.iter().filter(|(_, range)| range.holds(self.schema));
             let names = here.flat_map(|(alternatives, _)| alternatives.iter().flatten());
-            !self.names(element).any(|attr| attr == tag) && names.into_iter().any(|(n, _)| n == tag)
+            !self.names(element).any(|attr| attr == tag)
+                && names.into_iter().any(|(n, _)| *n == tag)
         };
         let mut children = Vec::new();
         for rule in self.children(element) {
-            let tags = || rule.keys.iter().map(|key| self.grammar.elements[*key].tag.as_str());
+            let tags = || rule.keys.iter().map(|key| self.grammar.elements[*key].tag);
             let needed = tags().any(|tag| variant.needed.contains(&tag));
             if tags().any(named) && !needed {
                 continue;
@@ -277,7 +278,7 @@ impl Writer<'_> {
     }
 
     fn counted(&self, rule: &Children, needed: bool) -> Pattern {
-        let refer = |key: &usize| Pattern::Ref(self.grammar.elements[*key].key.clone());
+        let refer = |key: &usize| Pattern::Ref(self.grammar.elements[*key].key.to_owned());
         let one = one_of(rule.keys.iter().map(refer).collect());
         match rule.count {
             Count::One => one,
@@ -303,7 +304,7 @@ impl Writer<'_> {
             patterns.push(self.name_and_value(element, names));
         }
         for group in &element.at_most_one {
-            let group: Vec<&str> = group.iter().map(String::as_str).filter(|n| has(n)).collect();
+            let group: Vec<&str> = group.iter().copied().filter(|n| has(n)).collect();
             if !group.is_empty() {
                 let choice = group.iter().map(|name| self.attribute(element, name)).collect();
                 patterns.push(optional(one_of(choice)));
@@ -334,7 +335,7 @@ impl Writer<'_> {
         for rule in self.rules(element, name) {
             match &rule.kind {
                 Type::Words(more) => {
-                    more.iter().map(String::as_str).for_each(|word| {
+                    more.iter().copied().for_each(|word| {
                         if !words.contains(&word) {
                             words.push(word);
                         }
@@ -380,7 +381,7 @@ impl Writer<'_> {
         }
     }
 
-    fn denied_names(&self, element: &Element) -> Vec<String> {
+    fn denied_names(&self, element: &Element) -> Vec<&'static str> {
         let here = element.deny_names.iter().filter(|(_, range)| range.holds(self.schema));
         here.flat_map(|(names, _)| names.clone()).collect()
     }
@@ -400,9 +401,9 @@ impl Writer<'_> {
             if must { value } else { optional(value) }
         };
         let pairs = element.deny_pairs.iter().filter(|(_, range)| range.holds(self.schema));
-        let pairs: Vec<&Vec<String>> = pairs.map(|(words, _)| words).collect();
+        let pairs: Vec<&Vec<&str>> = pairs.map(|(words, _)| words).collect();
         let mut denied = self.denied_names(element);
-        denied.extend(pairs.iter().filter_map(|words| words.first().cloned()));
+        denied.extend(pairs.iter().filter_map(|words| words.first().copied()));
         let of = match denied.is_empty() {
             true => Pattern::Leaf("text"),
             false => Pattern::Except(denied),
@@ -412,7 +413,7 @@ impl Writer<'_> {
         let mut ways = vec![together(vec![name, value(Pattern::Leaf("text"))])];
         for words in pairs {
             if let Some((name, values)) = words.split_first() {
-                let name = attribute("name", Pattern::Value(name.clone()));
+                let name = attribute("name", Pattern::Value(name.to_string()));
                 ways.push(together(vec![name, value(Pattern::Except(values.to_vec()))]));
             }
         }
@@ -425,8 +426,8 @@ impl Writer<'_> {
         let mut others: Vec<Pattern> = Vec::new();
         for rule in self.rules(element, "class") {
             if let Type::Words(words) = &rule.kind {
-                let words = words.iter().filter(|word| *word != "ocf");
-                others = words.map(|word| Pattern::Value(word.clone())).collect();
+                let words = words.iter().filter(|word| **word != "ocf");
+                others = words.map(|word| Pattern::Value(word.to_string())).collect();
             }
         }
         let ocf = vec![class(Pattern::Value("ocf".into())), self.attribute(element, "provider")];
@@ -452,7 +453,8 @@ impl Writer<'_> {
         ];
         let known = self.rules(element, "operation");
         for word in ["eq", "neq"] {
-            let knows = |attr: &&Attr| matches!(&attr.kind, Type::Words(words) if words.iter().any(|w| w == word));
+            let knows =
+                |attr: &&Attr| matches!(&attr.kind, Type::Words(words) if words.contains(&word));
             if known.iter().any(knows) {
                 let limits = ["start", "end"].map(|name| optional(attribute(name)));
                 let children = ["duration", "date_spec"].map(|tag| optional(child(tag)));

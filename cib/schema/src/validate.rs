@@ -118,7 +118,7 @@ impl<'a> Check<'a> {
             let mut fits = rules.attrs.iter().filter(known);
             let Some(first) = fits.next() else {
                 let names = rules.attrs.iter().filter(|a| a.range.holds(schema));
-                let hint = nearest(name, names.map(|a| a.name.as_str()));
+                let hint = nearest(name, names.map(|a| a.name));
                 self.say_of(node, name, format!("attribute {name} is not allowed here{hint}"));
                 continue;
             };
@@ -130,11 +130,11 @@ impl<'a> Check<'a> {
                 self.unique(node, value.trim());
             }
             if let Some(attr) = rule().find(|a| matches!(a.kind, Type::Ref)) {
-                self.references.push((node, &attr.name, value.trim()));
+                self.references.push((node, attr.name, value.trim()));
             }
         }
         for attr in rules.attrs.iter().filter(|a| a.required && a.range.holds(schema)) {
-            if node.attr(&attr.name).is_none() {
+            if node.attr(attr.name).is_none() {
                 self.say(node, format!("attribute {} is missing", attr.name));
             }
         }
@@ -207,7 +207,7 @@ impl<'a> Check<'a> {
                 let name = |n: &str| !n.is_empty() && n.bytes().all(allowed);
                 if value.split(',').all(name) { None } else { word("ids with commas between them") }
             }
-            Type::Words(words) if words.iter().any(|w| w == trimmed) => None,
+            Type::Words(words) if words.contains(&trimmed) => None,
             Type::Words(words) => {
                 let list = match words.split_last() {
                     Some((last, rest)) if !rest.is_empty() => {
@@ -215,7 +215,7 @@ impl<'a> Check<'a> {
                     }
                     _ => words.join(""),
                 };
-                Some(format!("{list}{}", nearest(value, words.iter().map(String::as_str))))
+                Some(format!("{list}{}", nearest(value, words.iter().copied())))
             }
         }
     }
@@ -226,17 +226,16 @@ impl<'a> Check<'a> {
         };
         let schema = self.schema;
         for (alternatives, _) in rules.one_of.iter().filter(|(_, range)| range.holds(schema)) {
-            let complete = |a: &&Vec<(String, bool)>| {
+            let complete = |a: &&Vec<(&'static str, bool)>| {
                 let anything = a.iter().any(|(name, _)| present(name));
                 anything && a.iter().all(|(name, required)| !required || present(name))
             };
             let chosen = alternatives.iter().find(complete);
             let Some(chosen) = chosen else {
-                let text = |a: &Vec<(String, bool)>| {
-                    let needed: Vec<&str> =
-                        a.iter().filter(|n| n.1).map(|n| n.0.as_str()).collect();
+                let text = |a: &Vec<(&'static str, bool)>| {
+                    let needed: Vec<&str> = a.iter().filter(|n| n.1).map(|n| n.0).collect();
                     match needed.is_empty() {
-                        true => format!("<{}>", a.first().map_or("", |n| &n.0)),
+                        true => format!("<{}>", a.first().map_or("", |n| n.0)),
                         false => needed.join(" and "),
                     }
                 };
@@ -247,7 +246,7 @@ impl<'a> Check<'a> {
             let stray = alternatives
                 .iter()
                 .flatten()
-                .map(|(name, _)| name.as_str())
+                .map(|(name, _)| *name)
                 .find(|name| present(name) && chosen.iter().all(|(own, _)| own != name));
             if let (Some(stray), Some((first, _))) = (stray, chosen.first()) {
                 self.say(node, format!("{stray} is not allowed together with {first}"));
@@ -255,7 +254,7 @@ impl<'a> Check<'a> {
         }
         for names in &rules.at_most_one {
             let there: Vec<&str> =
-                names.iter().map(String::as_str).filter(|n| node.attr(n).is_some()).collect();
+                names.iter().copied().filter(|n| node.attr(n).is_some()).collect();
             if there.len() > 1 {
                 self.say(node, format!("only one of {} is allowed", there.join(", ")));
             }
@@ -264,25 +263,26 @@ impl<'a> Check<'a> {
 
     fn special(&mut self, node: Node<'a>, rules: &'static Element) {
         let schema = self.schema;
-        let by_reference = node.attr("id-ref").is_some();
         if rules.needs_value.is_some_and(|r| r.holds(schema))
-            && !by_reference
             && node.attr("value").is_none()
+            && node.attr("id-ref").is_none()
         {
             self.say(node, "attribute value is missing".into());
         }
-        if let Some(name) = node.attr("name") {
-            let denied = |(names, range): &&(Vec<String>, crate::grammar::Range)| {
-                range.holds(schema) && names.iter().any(|n| n == name)
+        let denies = !rules.deny_names.is_empty() || !rules.deny_pairs.is_empty();
+        if let Some(name) = node.attr("name").filter(|_| denies) {
+            let denied = |(names, range): &&(Vec<&str>, crate::grammar::Range)| {
+                range.holds(schema) && names.contains(&name)
             };
             if rules.deny_names.iter().any(|d| denied(&d)) {
                 self.say(node, format!("option {name} is no longer supported"));
             }
             let value = node.attr("value").unwrap_or_default();
-            let pair = rules.deny_pairs.iter().find(|(names, range)| {
-                range.holds(schema) && names.first().is_some_and(|n| n == name)
-            });
-            if pair.is_some_and(|(names, _)| names[1..].iter().any(|v| v == value)) {
+            let pair = rules
+                .deny_pairs
+                .iter()
+                .find(|(names, range)| range.holds(schema) && names.first() == Some(&name));
+            if pair.is_some_and(|(names, _)| names[1..].contains(&value)) {
                 self.say(node, format!("{name}={value:?} is no longer supported"));
             }
         }
@@ -359,7 +359,7 @@ impl<'a> Check<'a> {
                 }
                 _ => {
                     let tags = counted.iter().flat_map(|(keys, ..)| keys.iter());
-                    let tags = tags.map(|k| grammar.elements[*k].tag.as_str());
+                    let tags = tags.map(|k| grammar.elements[*k].tag);
                     let hint = nearest(child.name(), tags);
                     let inside = node.name();
                     let name = child.name();

@@ -92,8 +92,8 @@ mod flat {
 
     use super::Operation;
 
-    /// How the encoding of a transaction starts: its place in the enumeration.
-    pub(super) const TRANSACTION_TAG: u8 = 10;
+    /// What the encoding of a transaction starts with: its place in the enumeration.
+    pub(super) const TRANSACTION_TAG: u32 = 10;
 
     pub(super) fn serialize<S: Serializer>(ops: &[Operation], to: S) -> Result<S::Ok, S::Error> {
         let steps: Result<Vec<Vec<u8>>, _> = ops.iter().map(postcard::to_stdvec).collect();
@@ -104,8 +104,9 @@ mod flat {
         from: D,
     ) -> Result<Vec<Operation>, D::Error> {
         let steps: Vec<Vec<u8>> = Vec::deserialize(from)?;
-        let step = |bytes: &Vec<u8>| match bytes.first() {
-            Some(&TRANSACTION_TAG) => Err(D::Error::custom("transactions do not nest")),
+        // The place is read as a number: it can be written with more bytes than it needs.
+        let step = |bytes: &Vec<u8>| match postcard::take_from_bytes::<u32>(bytes) {
+            Ok((TRANSACTION_TAG, _)) => Err(D::Error::custom("transactions do not nest")),
             _ => postcard::from_bytes(bytes).map_err(D::Error::custom),
         };
         steps.iter().map(step).collect()
@@ -194,9 +195,13 @@ mod tests {
     fn transactions_do_not_nest_on_the_wire() {
         let plain = Operation::Transaction(vec![Operation::Erase, Operation::BumpEpoch]);
         let bytes = postcard::to_stdvec(&plain).unwrap();
-        assert_eq!(bytes[0], flat::TRANSACTION_TAG);
+        assert_eq!(u32::from(bytes[0]), flat::TRANSACTION_TAG);
         assert_eq!(postcard::from_bytes::<Operation>(&bytes).unwrap(), plain);
+        let longer = [&[bytes[0] | 0x80, 0], &bytes[1..]].concat();
+        assert_eq!(postcard::from_bytes::<Operation>(&longer).unwrap(), plain);
         let nested = postcard::to_stdvec(&Operation::Transaction(vec![plain])).unwrap();
         assert!(postcard::from_bytes::<Operation>(&nested).is_err());
+        let hidden = [&[bytes[0], 1, longer.len() as u8], &longer[..]].concat();
+        assert!(postcard::from_bytes::<Operation>(&hidden).is_err());
     }
 }

@@ -3,7 +3,8 @@
 //! A patchset is `<diff format="2">` with the versions before and after, then one `<change>` each
 //! for what was deleted, created, modified or moved, addressed by [`crate::path_of`]. Elements are
 //! the same if name and id are; a comment is the same if place and text are. Character data does
-//! not count. Applying goes in two passes: deletions and modifications first, then creations and
+//! not count. An id with both kinds of quotes in it cannot be addressed; the digest tells where that
+//! matters. Applying goes in two passes: deletions and modifications first, then creations and
 //! moves by ascending position, so positions are those of the result.
 
 mod apply;
@@ -137,17 +138,6 @@ fn add_change(patch: &mut Doc, operation: &str, path: &str) -> NodeId {
     patch.set_attr(change, "operation", operation);
     patch.set_attr(change, "path", path);
     change
-}
-
-/// Appends the last part of a path: `/name[@id='x']`.
-fn push_component(path: &mut String, name: &str, id: Option<&str>) {
-    path.push('/');
-    path.push_str(name);
-    if let Some(id) = id {
-        path.push_str("[@id='");
-        path.push_str(id);
-        path.push_str("']");
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Text to tree.
 
+mod attributes;
+
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::tree::{Doc, Kind, Node, NodeId, Span, is_forbidden};
+use crate::tree::{Doc, Kind, Node, NodeId, is_forbidden};
+use attributes::Attributes;
 
 /// Deeper documents are refused: nobody nests a CIB like that, and walks may recurse.
 const DEPTH_MAX: usize = 200;
@@ -39,6 +42,7 @@ impl Doc {
         let mut doc = Doc::default();
         match parse_into(&mut doc, source) {
             Ok(()) => {
+                doc.text.share();
                 doc.base = (doc.nodes.len(), doc.text.len());
                 Ok(doc)
             }
@@ -69,21 +73,14 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if source.len() > BYTES_MAX {
         return Err((0, format!("the document is over {BYTES_MAX} bytes")));
     }
-    doc.lines.push(0);
-    for (at, byte) in source.bytes().enumerate().filter(|(_, byte)| *byte < b' ') {
-        if byte == b'\n' {
-            doc.lines.push(at as u32 + 1);
-        } else if is_forbidden(byte) {
-            return Err((
-                at,
-                format!("the control character 0x{byte:02x} is not permitted in XML"),
-            ));
-        }
-    }
+    find_lines(&mut doc.lines, source)?;
+    // About what histories need, which is most of a CIB; memory that is not used costs nothing.
+    doc.attrs.reserve(source.len() / 24);
+    doc.nodes.reserve(source.len() / 128);
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();
     let mut text = String::new();
-    let mut last = Vec::new();
+    let mut attributes = Attributes::default();
     loop {
         let offset = reader.buffer_position() as usize;
         let event =
@@ -104,14 +101,14 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
                 flush_text(doc, &open, &mut text).map_err(fail)?;
                 match other {
                     Event::Start(start) => {
-                        let id = element(doc, &open, &mut last, &start, offset)?;
+                        let id = element(doc, &open, &mut attributes, &start, offset)?;
                         if open.len() >= DEPTH_MAX {
                             return Err(fail(format!("elements nest deeper than {DEPTH_MAX}")));
                         }
                         open.push(id);
                     }
                     Event::Empty(start) => {
-                        element(doc, &open, &mut last, &start, offset)?;
+                        element(doc, &open, &mut attributes, &start, offset)?;
                     }
                     Event::End(_) => {
                         open.pop();
@@ -136,6 +133,46 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     if doc.arena_len() == 0 {
         return Err((0, "there is no element in it".into()));
     }
+    check_names(doc)
+}
+
+/// Whether all names are such as others can read.
+fn check_names(doc: &Doc) -> Result<(), Failure> {
+    let Some(wrong) = doc.names().position(|name| !is_name(name)) else { return Ok(()) };
+    let has = |node: &Node<'_>| {
+        node.name() == &*doc.names[wrong] || node.numbered_attrs().any(|a| a.name_index() == wrong)
+    };
+    let offset = doc.root().descendants().find(has).and_then(|node| doc.offset(node.id()));
+    Err((offset.unwrap_or(0) as usize, format!("{:?} is no name", doc.names[wrong])))
+}
+
+/// Whether it is a name by XML 1.0, 2.3; of characters beyond ASCII any.
+fn is_name(name: &str) -> bool {
+    let start = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
+    let further = |c: char| start(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
+    name.starts_with(start) && name.chars().all(further)
+}
+
+/// Notes where lines start, and looks for what XML does not permit.
+fn find_lines(lines: &mut Vec<u32>, source: &str) -> Result<(), Failure> {
+    /// Most pieces of this length have no such byte: that is found out for a piece at once.
+    const PIECE: usize = 32;
+    lines.push(0);
+    for (n, piece) in source.as_bytes().chunks(PIECE).enumerate() {
+        if !piece.iter().fold(false, |any, byte| any | (*byte < b' ')) {
+            continue;
+        }
+        for (at, byte) in (n * PIECE..).zip(piece) {
+            if *byte == b'\n' {
+                lines.push(at as u32 + 1);
+            } else if is_forbidden(*byte) {
+                return Err((
+                    at,
+                    format!("the control character 0x{byte:02x} is not permitted in XML"),
+                ));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -151,7 +188,7 @@ fn predefined(name: &str) -> Option<char> {
 }
 
 fn flush_text(doc: &mut Doc, open: &[NodeId], text: &mut String) -> Result<(), String> {
-    if !text.trim().is_empty() {
+    if !text.trim_ascii_start().is_empty() && !text.trim().is_empty() {
         let Some(parent) = open.last() else {
             return Err("text outside of the root element".into());
         };
@@ -164,7 +201,7 @@ fn flush_text(doc: &mut Doc, open: &[NodeId], text: &mut String) -> Result<(), S
 fn element(
     doc: &mut Doc,
     open: &[NodeId],
-    last: &mut Vec<Span>,
+    attributes: &mut Attributes,
     start: &BytesStart<'_>,
     offset: usize,
 ) -> Result<NodeId, Failure> {
@@ -176,12 +213,40 @@ fn element(
     if let Some(parent) = open.last() {
         doc.attach(*parent, id, None);
     }
-    for attr in start.attributes() {
-        let attr = attr.map_err(|e| (offset, e.to_string()))?;
-        let value = attr
-            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
-            .map_err(|e| (offset, e.to_string()))?;
-        doc.push_attr_shared(id, attr.key.0, value, last);
-    }
+    attributes.read(doc, id, start).map_err(|reason| (offset, reason))?;
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Doc;
+
+    #[test]
+    fn errors_name_the_place() {
+        for (text, expected) in [
+            ("", "line 1, column 1: there is no element in it"),
+            ("<a>\n <b>\n</a>", "line 3, column 1: "),
+            ("<a/>\n<b/>", "line 2, column 1: a second root element"),
+            ("<a>\n  <b c=\"1\" c=\"2\"/></a>", "line 2, column 3: "),
+            ("<a>\n  <b c=\"&x;\"/></a>", "line 2, column 3: "),
+            ("<a>\n  <b[ c=\"1\"/></a>", "line 2, column 3: \"b[\" is no name"),
+            ("<a>\n  <b/>\n  <b 1=\"1\"/></a>", "line 3, column 3: \"1\" is no name"),
+            ("<a>\n  <b c=\"\u{1}\"/></a>", "line 2, column 9: the control character 0x01"),
+        ] {
+            let told = Doc::parse(text).expect_err(text).to_string();
+            assert!(told.starts_with(expected), "{text:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn values_and_texts_are_read_as_they_are_meant() {
+        let text = "<a b='x\ty' c=\"&lt;&#65;\" d=\"x y\">\n  <!--n-->\n <e b='x y'/> t&amp;u </a>";
+        let doc = Doc::parse(text).expect("it is sound");
+        let attrs: Vec<_> = doc.root().attrs().collect();
+        assert_eq!(attrs, [("b", "x y"), ("c", "<A"), ("d", "x y")]);
+        let parts: Vec<_> = doc.root().all_children().map(|c| c.text()).collect();
+        assert_eq!(parts, ["n", "", " t&u "]);
+        let second = doc.root().child("e").and_then(|e| e.position()).expect("it was read");
+        assert_eq!((second.line, second.column), (3, 2));
+    }
 }

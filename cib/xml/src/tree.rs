@@ -156,10 +156,11 @@ impl Doc {
     }
 
     fn store(&mut self, text: &str) -> Span {
-        self.store_permitted(&permitted(text))
+        self.append(&permitted(text))
     }
 
-    fn store_permitted(&mut self, text: &str) -> Span {
+    /// Stores text that XML can hold.
+    pub(crate) fn append(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
         self.text.push(text);
         Span { start, len: text.len() as u32 }
@@ -171,7 +172,7 @@ impl Doc {
 
     pub(crate) fn new_node(&mut self, kind: Kind, name: &str, text: &str) -> NodeId {
         let name = if kind == Kind::Element { self.intern(name) } else { NONE };
-        let text = self.store(text);
+        let text = if text.is_empty() { Span::default() } else { self.store(text) };
         let id = self.nodes.len() as u32;
         self.nodes.push(NodeData {
             kind,
@@ -204,26 +205,15 @@ impl Doc {
         self.link_attr(id, name, value);
     }
 
-    /// As [`Doc::push_attr`]. A value that is the same as the last one of that name is stored once:
-    /// entries of a history have half of their values in common.
-    pub(crate) fn push_attr_shared(
-        &mut self,
-        id: NodeId,
-        name: &str,
-        value: Cow<'_, str>,
-        last: &mut Vec<Span>,
-    ) {
-        let name = self.intern(name);
-        last.resize(self.names.len().max(last.len()), Span::default());
-        let known = last[name as usize];
-        let span = match value {
-            value if self.slice(known) == value => known,
-            // The reader has looked through its source.
-            Cow::Borrowed(value) => self.store_permitted(value),
-            Cow::Owned(value) => self.store(&value),
+    /// Gives the element `id`, which has no attributes, those from `first` on, each linked to the one
+    /// after it.
+    pub(crate) fn own_attrs(&mut self, id: NodeId, first: usize) {
+        let Some(last) = self.attrs.len().checked_sub(1).filter(|last| *last >= first) else {
+            return;
         };
-        last[name as usize] = span;
-        self.link_attr(id, name, span);
+        self.attrs[last].next = NONE;
+        let node = self.node_mut(id.0);
+        (node.first_attr, node.last_attr) = (first as u32, last as u32);
     }
 
     fn link_attr(&mut self, id: NodeId, name: u32, value: Span) {
@@ -403,6 +393,7 @@ impl Doc {
     pub fn from_node(source: Node<'_>) -> Doc {
         let mut doc = Doc::default();
         doc.copy_detached(source);
+        doc.text.share();
         doc.base = (doc.nodes.len(), doc.text.len());
         doc
     }
@@ -583,11 +574,13 @@ impl<'a> Attr<'a> {
     }
 
     /// Its value.
+    #[inline]
     pub fn value(self) -> &'a str {
         self.doc.slice(self.data.value)
     }
 
     /// Its value, to be kept.
+    #[inline]
     pub fn text(self) -> Text {
         let Span { start, len } = self.data.value;
         self.doc.text.piece(start, len)

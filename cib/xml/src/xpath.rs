@@ -125,6 +125,21 @@ impl Doc {
     }
 }
 
+/// Appends the last part of a path: `/name[@id='x']`, with double quotes where there is a single one
+/// in the id (XPath cannot write one with both).
+pub(crate) fn push_component(path: &mut String, name: &str, id: Option<&str>) {
+    path.push('/');
+    path.push_str(name);
+    if let Some(id) = id {
+        let quote = if id.contains('\'') && !id.contains('"') { '"' } else { '\'' };
+        path.push_str("[@id=");
+        path.push(quote);
+        path.push_str(id);
+        path.push(quote);
+        path.push(']');
+    }
+}
+
 /// The path of `node` as the field writes it: names from the root, with the id where there is one
 /// (`/cib/configuration/resources/primitive[@id='x']`). Text and comments have their element's path.
 pub fn path_of(node: crate::Node<'_>) -> String {
@@ -137,15 +152,7 @@ pub fn path_of(node: crate::Node<'_>) -> String {
         at = n.parent();
     }
     let mut out = String::new();
-    for n in chain.into_iter().rev() {
-        out.push('/');
-        out.push_str(n.name());
-        if let Some(id) = n.attr("id") {
-            out.push_str("[@id='");
-            out.push_str(id);
-            out.push_str("']");
-        }
-    }
+    chain.into_iter().rev().for_each(|n| push_component(&mut out, n.name(), n.attr("id")));
     out
 }
 

@@ -11,7 +11,8 @@ use cib_model::{Time, scan_int};
 use cib_schema::Schema;
 use cib_store::StoreError;
 use cib_xml::{Doc, Style};
-use crm_scheduler::{Change, Note, Plan, PlanFlags, schedule_model};
+use crm_scheduler::overview::Present;
+use crm_scheduler::{Change, Note, Plan, PlanFlags, schedule_present};
 
 use crate::args::{Given, Opt, Value, flag, opt, value};
 use crate::cib;
@@ -94,17 +95,23 @@ fn write_file(path: &str, text: &str) -> Result<(), input::Failure> {
     std::fs::write(path, text).map_err(|e| (exit::CANTCREAT, format!("Couldn't write {path}: {e}")))
 }
 
+/// Leaves to the end of the process what nobody needs any more: taking a large structure apart
+/// takes longer than that.
+fn left_over<T>(done: T) {
+    std::mem::forget(done);
+}
+
 impl Session<'_> {
     fn run(&mut self) -> Result<i32, input::Failure> {
         let given = self.given;
         let place = self.result_file()?;
         let doc = Arc::new(self.input()?);
         let mut state = State { doc, add_nodes: given.has("node-up") };
-        let mut cluster = self.take_in(&state)?;
+        let (mut cluster, mut present) = self.take_in(&state)?;
         self.show_current(&cluster);
         if inject::wanted(given) {
             self.inject(&mut state, &cluster)?;
-            cluster = self.take_in(&state)?;
+            (cluster, present) = self.take_in(&state)?;
         }
         let text = |doc: &Doc| doc.root().to_xml(Style::Pretty);
         if let Some(path) = given.get("save-input") {
@@ -114,23 +121,24 @@ impl Session<'_> {
         let simulate = ["simulate", "in-place", "op-fail"].iter().any(|o| given.has(o));
         let wanted = ["run", "save-graph", "save-dotfile", "show-scores", "show-utilization"];
         if simulate || wanted.iter().any(|o| given.has(o)) {
-            let now = self.effective_time(&state.doc, false)?;
-            // What was shown takes as much memory as what is planned with: one after the other.
-            let model = cluster.model.clone();
+            // Planning needs the memory of what was shown.
             drop(cluster);
             if !simulate && place.is_none() && !given.has("save-output") {
                 // Nor does anything ask for the state again.
                 state.doc = Arc::default();
             }
-            let plan = schedule_model(model, now, self.flags, 1);
+            let plan = schedule_present(present, 1);
             self.show_plan(&plan)?;
-            if simulate && !self.simulate(&mut state, plan)? {
+            if !simulate {
+                left_over(plan);
+            } else if !self.simulate(&mut state, plan)? {
                 code = exit::ERROR;
             }
         }
         for path in given.get("save-output").into_iter().chain(place.as_deref()) {
             write_file(path, &text(&state.doc))?;
         }
+        left_over(state);
         Ok(code)
     }
 
@@ -143,8 +151,9 @@ impl Session<'_> {
             self.out.error("An invalid transition was produced");
         }
         if !self.quiet {
-            let after = self.take_in(state)?;
+            let (after, present) = self.take_in(state)?;
             self.show_status(("Revised Cluster Status", "revised_cluster_status"), &after, false);
+            left_over((after, present));
         }
         Ok(complete)
     }
@@ -193,7 +202,7 @@ impl Session<'_> {
         Ok(cib::local_path().map(|path| path.to_string_lossy().into_owned()))
     }
 
-    fn take_in(&mut self, state: &State) -> Result<Cluster, input::Failure> {
+    fn take_in(&mut self, state: &State) -> Result<(Cluster, Present), input::Failure> {
         let mut doc = state.doc.clone();
         let named = doc.root().attr("validate-with").and_then(Schema::named);
         if named.is_some_and(|schema| schema < Schema::LATEST) {
@@ -201,7 +210,7 @@ impl Session<'_> {
             let _ = cib_schema::upgrade(Arc::make_mut(&mut doc), None);
         }
         let now = self.effective_time(&doc, true)?;
-        Ok(Cluster::present(doc, now))
+        Ok(Cluster::present(doc, now, self.flags))
     }
 
     /// The time that is assumed: as asked for, as recorded in the state, or now.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use cib_model::{Model, Role, Time};
 use cib_store::StoreError;
 use cib_xml::Doc;
-use crm_scheduler::overview::{NodeSort, NodeView, Overview, RscView, overview, present};
+use crm_scheduler::PlanFlags;
+use crm_scheduler::overview::{NodeSort, NodeView, Overview, Present, RscView, overview};
 
 use crate::cib::Cib;
 use crate::dates::Date;
@@ -137,11 +138,12 @@ impl Cluster {
         Cluster::new(Arc::new(doc), model, view)
     }
 
-    /// Takes a CIB in as it is at a time, without regard to constraints.
-    pub(crate) fn present(doc: Arc<Doc>, now: Time) -> Cluster {
+    /// Takes a CIB in as it is at a time, without regard to constraints; also for planning.
+    pub(crate) fn present(doc: Arc<Doc>, now: Time, flags: PlanFlags) -> (Cluster, Present) {
         let model = Arc::new(Model::from_doc(&doc, now));
-        let view = present(model.clone(), now);
-        Cluster::new(doc, model, view)
+        let mut present = Present::new(model.clone(), now, flags);
+        let view = present.overview();
+        (Cluster::new(doc, model, view), present)
     }
 
     fn new(doc: Arc<Doc>, model: Arc<Model>, view: Overview) -> Cluster {

@@ -49,6 +49,11 @@ pub fn schedule_model(model: Arc<Model>, now: Time, flags: PlanFlags, transition
     plan(base::Ws::new(model, now, flags), transition_id)
 }
 
+/// As [`schedule`], for a CIB that was taken in already.
+pub fn schedule_present(present: overview::Present, transition_id: u32) -> Plan {
+    plan(present.0, transition_id)
+}
+
 fn plan(mut ws: base::Ws, transition_id: u32) -> Plan {
     ws.apply_node_health();
     ws.unpack_constraints();

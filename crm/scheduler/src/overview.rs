@@ -2,6 +2,7 @@
 //!
 //! [`overview`] takes a CIB in exactly as planning does, then copies out what people and programs
 //! ask for: which nodes are up, where resources are active, what failed, what is banned from where.
+//! With [`Present`] planning goes on from there.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use cib_model::{HistoryOp, Model, ResourceDef, Role, Str, Time, eq_ci, parse_sco
 
 use crate::base::ws_types::Where;
 use crate::base::{NodeIx, RscIx, Ws, rf};
-use crate::status::{Count, PlanFlags};
+use crate::status::PlanFlags;
 
 /// A cluster at one moment.
 #[derive(Clone, Debug)]
@@ -277,21 +278,31 @@ impl Overview {
 pub fn overview(model: Arc<Model>, now: Time) -> Overview {
     let mut ws = Ws::new(model, now, PlanFlags::default());
     ws.unpack_constraints();
-    view(ws)
+    view(&mut ws)
 }
 
-/// Takes a CIB in, without constraints: just what is.
-pub fn present(model: Arc<Model>, now: Time) -> Overview {
-    view(Ws::new(model, now, PlanFlags::default()))
+/// A CIB that was taken in, without constraints: just what is. It can be shown, and planned for.
+pub struct Present(pub(crate) Ws);
+
+impl Present {
+    /// Takes a CIB in.
+    pub fn new(model: Arc<Model>, now: Time, flags: PlanFlags) -> Present {
+        Present(Ws::new(model, now, flags))
+    }
+
+    /// What is.
+    pub fn overview(&mut self) -> Overview {
+        view(&mut self.0)
+    }
 }
 
-fn view(mut ws: Ws) -> Overview {
+fn view(ws: &mut Ws) -> Overview {
     let order: Vec<NodeIx> = ws.node_order.clone();
     let place = |node: NodeIx| order.iter().position(|n| *n == node);
-    let history = history(&mut ws, &order);
-    let nodes = order.iter().map(|n| node_view(&mut ws, *n, &place)).collect();
+    let history = history(ws, &order);
+    let nodes = order.iter().map(|n| node_view(ws, *n, &place)).collect();
     let count = ws.rscs.len();
-    let resources = (0..count).map(|r| rsc_view(&ws, RscIx(r as u32), &order)).collect();
+    let resources = (0..count).map(|r| rsc_view(ws, RscIx(r as u32), &order)).collect();
     let failed = ws
         .failed
         .iter()
@@ -336,7 +347,7 @@ fn view(mut ws: Ws) -> Overview {
         history,
         in_maintenance: ws.config.in_maintenance,
         stop_all: ws.config.stop_all,
-        problems: std::mem::take(&mut ws.problems),
+        problems: ws.problems.clone(),
     }
 }
 
@@ -476,10 +487,9 @@ fn rsc_view(ws: &Ws, ix: RscIx, order: &[NodeIx]) -> RscView {
     }
 }
 
-fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
-    let model = ws.model.clone();
+fn history(ws: &Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
     let mut out = Vec::new();
-    for (at, state) in model.node_states.iter().enumerate() {
+    for (at, state) in ws.model.node_states.iter().enumerate() {
         let found = ws.find_node_any(state.id.as_deref(), state.name.as_deref());
         let (Some(node), Some(history)) = (found, &state.history) else { continue };
         let Some(place) = order.iter().position(|n| *n == node) else { continue };
@@ -490,7 +500,8 @@ fn history(ws: &mut Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
         for (entry_at, entry) in history.iter().enumerate() {
             let Some(id) = &entry.id else { continue };
             let Some(rsc) = ws.find_rsc(id) else { continue };
-            let (fail_count, last_failure) = ws.failcount(node, rsc, Count::default(), None);
+            let (fail_count, last_failure) = ws.recorded_failures(node, rsc);
+            let last_failure = if fail_count > 0 { last_failure } else { 0 };
             resources.push(RscHistoryView {
                 id: (&**id).into(),
                 rsc: rsc.0 as usize,

@@ -100,12 +100,14 @@ pub fn patch(data: &[u8]) {
     }
 }
 
-/// Whether there are elements only, each with an id that no other has.
+/// Whether there are elements only, each with an id that no other has and that a path can hold.
 fn told_apart(doc: &Doc) -> bool {
     let mut ids = BTreeSet::new();
     doc.root().descendants().all(|node| {
         let plain = node.all_children().all(cib_xml::Node::is_element);
-        plain && (node.id() == doc.root_id() || node.attr("id").is_some_and(|id| ids.insert(id)))
+        let held = !node.attr("id").is_some_and(|id| id.contains('"') && id.contains('\''));
+        let mut own = || node.attr("id").is_some_and(|id| ids.insert(id));
+        plain && held && (node.id() == doc.root_id() || own())
     })
 }
 

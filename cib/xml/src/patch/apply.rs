@@ -155,10 +155,12 @@ fn find(doc: &Doc, path: &str, place: Option<i64>) -> Option<NodeId> {
         rest = rest.strip_prefix('/')?;
         let name_end = rest.find(['/', '[']).unwrap_or(rest.len());
         let (name, after) = rest.split_at(name_end);
-        let (id, after) = match after.strip_prefix("[@id='") {
-            Some(quoted) => {
-                let end = quoted.find("']")?;
-                (Some(&quoted[..end]), &quoted[end + 2..])
+        let quotes = [("[@id='", "']"), ("[@id=\"", "\"]")];
+        let quoted = |(open, close)| Some((after.strip_prefix(open)?, close));
+        let (id, after) = match quotes.into_iter().find_map(quoted) {
+            Some((quoted, close)) => {
+                let (id, after) = quoted.split_once(close)?;
+                (Some(id), after)
             }
             None => (None, after),
         };

@@ -1,6 +1,6 @@
 //! A committed transaction to a patchset.
 
-use super::{add_create, add_delete, add_modify, header, push_component, version_attrs};
+use super::{add_create, add_delete, add_modify, header, version_attrs};
 use crate::journal::{Before, Journal, position};
 use crate::tree::{Doc, Kind, NONE, NodeId};
 
@@ -174,7 +174,7 @@ impl Walk<'_> {
             };
             let attrs = self.before.attrs(self.doc, ix);
             let id = attrs.iter().find(|(n, _)| *n == "id").map(|(_, v)| *v);
-            push_component(&mut path, name, id);
+            crate::xpath::push_component(&mut path, name, id);
         }
         path
     }

@@ -3,8 +3,9 @@
 use rustc_hash::FxHashMap;
 
 use super::apply::find_path;
-use super::{add_create, add_delete, add_modify, add_move, header, push_component, version_attrs};
+use super::{add_create, add_delete, add_modify, add_move, header, version_attrs};
 use crate::tree::{Doc, Kind, Node, NodeId};
+use crate::xpath::push_component;
 
 /// Whether the order of an element's attributes counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,19 @@ fn changes_are_described_and_applied() {
 }
 
 #[test]
+fn ids_with_quotes_are_found() {
+    let old = r#"<cib admin_epoch="0" epoch="1" num_updates="0"><b id="x'/cib/b[@id='y']'" k="1"/><b id="y"/><b id='"q'/></cib>"#;
+    let new = r#"<cib admin_epoch="0" epoch="2" num_updates="0"><b id="x'/cib/b[@id='y']'" k="2"/><b id='"q' k="1"/></cib>"#;
+    assert_eq!(
+        round_trip(old, new),
+        "delete /cib/b[@id='y']\n\
+         modify /cib\n\
+         modify /cib/b[@id=\"x'/cib/b[@id='y']'\"]\n\
+         modify /cib/b[@id='\"q']\n"
+    );
+}
+
+#[test]
 fn the_version_has_to_fit() {
     let new = doc(&OLD.replace("epoch=\"1\"", "epoch=\"2\"").replace("class=\"x\"", "class=\"z\""));
     let patch = make(&doc(OLD), &new, Positions::Count).unwrap();

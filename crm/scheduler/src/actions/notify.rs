@@ -53,11 +53,11 @@ impl Ws {
         name: Sym,
         action: Option<ActionIx>,
         complete: Option<ActionIx>,
-    ) -> Option<Notify> {
+    ) -> Option<Box<Notify>> {
         if !self[rsc].is(rf::NOTIFY) {
             return None;
         }
-        let mut n = Notify { action: Some(name), ..Notify::default() };
+        let mut n = Box::new(Notify { action: Some(name), ..Notify::default() });
         if let Some(action) = action {
             let pre = self.notify_pseudo(rsc, action, task::NOTIFY, "pre", ("pre", name));
             let kind = "confirmed-pre";
@@ -130,8 +130,8 @@ impl Ws {
         let n = self.notification(clone, task::DEMOTE, Some(demote), Some(demoted));
         self[clone].clone.demote_notify = n;
         let c = &self[clone].clone;
-        let done = |n: &Option<Notify>| n.as_ref().and_then(|n| n.post_done);
-        let pre = |n: &Option<Notify>| n.as_ref().and_then(|n| n.pre);
+        let done = |n: &Option<Box<Notify>>| n.as_ref().and_then(|n| n.post_done);
+        let pre = |n: &Option<Box<Notify>>| n.as_ref().and_then(|n| n.pre);
         let orders = [
             (done(&c.stop_notify), pre(&c.promote_notify)),
             (done(&c.start_notify), pre(&c.promote_notify)),

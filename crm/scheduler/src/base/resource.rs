@@ -115,10 +115,10 @@ pub(crate) struct CloneData {
     pub(crate) promotion_added: bool,
     /// Instances were sorted for promotion.
     pub(crate) promotion_constrained: bool,
-    pub(crate) start_notify: Option<Notify>,
-    pub(crate) stop_notify: Option<Notify>,
-    pub(crate) promote_notify: Option<Notify>,
-    pub(crate) demote_notify: Option<Notify>,
+    pub(crate) start_notify: Option<Box<Notify>>,
+    pub(crate) stop_notify: Option<Box<Notify>>,
+    pub(crate) promote_notify: Option<Box<Notify>>,
+    pub(crate) demote_notify: Option<Box<Notify>>,
 }
 
 /// One container of a bundle with what belongs to it.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use cib_model::{Attrs, Str, capabilities, compare_versions};
-use md5::{Digest as _, Md5};
+use cib_xml::digest::md5_hex;
 
 use crate::base::ws_types::OpRef;
 use crate::base::{NodeIx, RscIx, Sym, Where, Ws, task};
@@ -54,12 +54,7 @@ pub(crate) fn digest_of(params: &Attrs) -> Str {
         text.push('"');
     }
     text.push_str("/>\n");
-    let hash = Md5::digest(text.as_bytes());
-    let mut hex = String::with_capacity(32);
-    for digit in hash.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-        hex.extend(char::from_digit(u32::from(digit), 16));
-    }
-    hex.into()
+    md5_hex(text.as_bytes()).into()
 }
 
 fn is_filtered(name: &str) -> bool {
