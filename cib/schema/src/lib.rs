@@ -13,7 +13,7 @@ mod validate;
 pub use ladder::{Schema, compare_names};
 pub use relax_ng::{relax_ng, relax_ng_of};
 pub use upgrade::{Dropped, Step, UpgradeError, upgrade, upgrade_told};
-pub use validate::{Problem, validate, validate_with};
+pub use validate::{Problem, validate, validate_changed, validate_with};
 
 /// Name of the newest schema.
 pub const LATEST: &str = "pacemaker-4.0";

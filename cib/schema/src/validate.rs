@@ -1,10 +1,10 @@
 //! A document against the grammar.
 
-use cib_xml::{Doc, Kind, Node, Position};
+use cib_xml::{Doc, Kind, Node, NodeId, Position};
 use rustc_hash::FxHashMap;
 
 use crate::Schema;
-use crate::grammar::{Attr, Element, Grammar, Type, grammar};
+use crate::grammar::{Attr, Count, Element, Grammar, Type, grammar};
 
 /// More problems than these are not listed.
 const PROBLEMS_MAX: usize = 100;
@@ -54,20 +54,42 @@ pub fn validate_with(doc: &Doc, schema: Schema) -> Vec<Problem> {
     if schema == Schema::NONE {
         return Vec::new();
     }
-    let grammar = grammar();
-    let mut check = Check {
-        grammar,
-        schema,
-        problems: Vec::new(),
-        ids: FxHashMap::default(),
-        references: Vec::new(),
-    };
+    let mut check = Check::new(schema);
     let root = doc.root();
-    if root.name() == grammar.elements[0].tag {
-        check.element(root, &grammar.elements[0]);
+    if let Some(rules) = check.rules_of(root) {
+        check.element(root, rules);
         check.references();
     } else {
         check.problems.push(problem(root, format!("<{}> is no <cib>", root.name())));
+    }
+    check.problems
+}
+
+/// What is wrong with `doc`, in which nothing was wrong before the named attributes of these
+/// elements were changed, and nothing else was: the same as [`validate`] says, for what the change
+/// costs if ids and references are not among them.
+pub fn validate_changed(doc: &Doc, changed: &[(NodeId, Vec<&str>)]) -> Vec<Problem> {
+    let Some(Some(schema)) = doc.root().attr("validate-with").map(Schema::named) else {
+        return validate(doc);
+    };
+    if schema == Schema::NONE {
+        return Vec::new();
+    }
+    let mut check = Check::new(schema);
+    for (id, names) in changed {
+        let node = doc.node(*id);
+        let Some(rules) = check.rules_of(node) else { return validate(doc) };
+        let elsewhere = |name: &&str| {
+            let attrs = rules.attrs.iter().filter(|a| a.name == *name);
+            let linked = attrs.map(|a| &a.kind).any(|k| matches!(k, Type::Id | Type::Ref));
+            linked || matches!(*name, "validate-with" | "id" | "id-ref")
+        };
+        if names.iter().any(elsewhere) {
+            return validate(doc);
+        }
+        if !rules.open {
+            check.itself(node, rules);
+        }
     }
     check.problems
 }
@@ -88,6 +110,43 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
+    fn new(schema: Schema) -> Check<'a> {
+        Check {
+            grammar: grammar(),
+            schema,
+            problems: Vec::new(),
+            ids: FxHashMap::default(),
+            references: Vec::new(),
+        }
+    }
+
+    /// The rules for an element, or those of the nearest open one that it is in; none if it is not
+    /// allowed where it is.
+    fn rules_of(&self, node: Node<'_>) -> Option<&'static Element> {
+        let Some(parent) = node.parent() else {
+            return self.grammar.elements.first().filter(|root| root.tag == node.name());
+        };
+        let above = self.rules_of(parent)?;
+        if above.open {
+            return Some(above);
+        }
+        let mut key = None;
+        for (keys, ..) in self.allowed(above) {
+            key = keys.iter().find(|k| self.grammar.elements[**k].tag == node.name()).or(key);
+        }
+        key.map(|key| &self.grammar.elements[*key])
+    }
+
+    /// The rules for children that hold: later ones for the same children replace earlier ones.
+    fn allowed(&self, rules: &'static Element) -> Vec<(&'static [usize], Count, bool)> {
+        let mut allowed: Vec<(&[usize], Count, bool)> = Vec::new();
+        for rule in rules.children.iter().filter(|r| r.range.holds(self.schema)) {
+            allowed.retain(|(keys, ..)| !keys.iter().any(|k| rule.keys.contains(k)));
+            allowed.push((&rule.keys, rule.count, rule.unless_ref));
+        }
+        allowed
+    }
+
     fn say(&mut self, node: Node<'_>, message: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem(node, message));
@@ -105,10 +164,15 @@ impl<'a> Check<'a> {
         if rules.open {
             return;
         }
+        self.itself(node, rules);
+        self.children(node, rules);
+    }
+
+    /// The element without what is in it.
+    fn itself(&mut self, node: Node<'a>, rules: &'static Element) {
         self.attributes(node, rules);
         self.alternatives(node, rules);
         self.special(node, rules);
-        self.children(node, rules);
     }
 
     fn attributes(&mut self, node: Node<'a>, rules: &'static Element) {
@@ -325,17 +389,12 @@ impl<'a> Check<'a> {
     }
 
     fn children(&mut self, node: Node<'a>, rules: &'static Element) {
-        let schema = self.schema;
         let grammar = self.grammar;
         // Operations may refer to others and have their own beside them.
         let by_reference =
             !rules.one_of.is_empty() && node.attr("id-ref").is_some() && node.attr("id").is_none();
-        // Later rules for the same children replace earlier ones.
-        let mut counted: Vec<(&[usize], crate::grammar::Count, usize, bool)> = Vec::new();
-        for rule in rules.children.iter().filter(|r| r.range.holds(schema)) {
-            counted.retain(|(keys, ..)| !keys.iter().any(|k| rule.keys.contains(k)));
-            counted.push((&rule.keys, rule.count, 0, rule.unless_ref));
-        }
+        let allowed = self.allowed(rules).into_iter();
+        let mut counted: Vec<_> = allowed.map(|(keys, count, un)| (keys, count, 0, un)).collect();
         for child in node.all_children() {
             match child.kind() {
                 Kind::Comment => continue,

@@ -1,7 +1,7 @@
 //! The grammar against small configurations.
 
-use cib_schema::{Schema, compare_names, upgrade, validate};
-use cib_xml::Doc;
+use cib_schema::{Schema, compare_names, upgrade, validate, validate_changed};
+use cib_xml::{Doc, NodeId, patch};
 
 fn cib(schema: &str, section: &str, content: &str) -> String {
     let part = |name: &str| {
@@ -119,4 +119,68 @@ fn the_ladder_is_ordered_and_climbed() {
     assert_eq!(upgrade(&mut doc, None), Ok(true));
     assert_eq!(doc.root().attr("validate-with"), Some("pacemaker-4.0"));
     assert_eq!(upgrade(&mut doc, None), Ok(false));
+}
+
+const MANY: &str = r##"<cib validate-with="pacemaker-4.0" admin_epoch="0" epoch="1" num_updates="0">
+<configuration><crm_config><cluster_property_set id="o"><nvpair id="o-1" name="no-quorum-policy"
+value="stop"/></cluster_property_set></crm_config><nodes><node id="1" uname="n1"/></nodes><resources>
+<primitive id="a" class="ocf" provider="p" type="t"><operations><op id="m" name="monitor"
+interval="10s"/></operations><meta_attributes id="am"><nvpair id="x" name="target-role"
+value="Stopped"/></meta_attributes></primitive><primitive id="b" class="systemd" type="u">
+<operations id-ref="bo"/><meta_attributes id-ref="am"/></primitive><clone id="c"><primitive id="d"
+class="systemd" type="v"><operations id="bo"/></primitive></clone></resources><constraints>
+<rsc_location id="l1" rsc="a" node="n1" score="5"/><rsc_location id="l2" rsc="b"><rule id="r"
+score="-INFINITY" boolean-op="and"><expression id="e" attribute="q" operation="defined"/>
+<date_expression id="f" operation="lt" end="2030-01-01"/></rule></rsc_location><rsc_order id="s"
+first="a" then="b" kind="Optional"/><rsc_colocation id="t" rsc="a" with-rsc="b" score="1"/>
+</constraints></configuration><status><anything at="all"/></status></cib>"##;
+
+#[test]
+fn a_changed_attribute_is_judged_as_in_the_whole() {
+    let mut doc = Doc::parse(MANY).expect("the test is XML");
+    assert_eq!(validate(&doc), []);
+    let attributes = "id id-ref name value rsc node score kind class provider type operation end start \
+        validate-with epoch first then with-rsc uname interval attribute boolean-op role nonsense at";
+    let elements: Vec<NodeId> = doc.root().descendants().map(|node| node.id()).collect();
+    let elements: Vec<NodeId> = [doc.root_id()].into_iter().chain(elements).collect();
+    let (mut local, mut wrong) = (0, 0);
+    for element in elements {
+        if doc.node(element).name().is_empty() {
+            continue;
+        }
+        for name in attributes.split_whitespace() {
+            for value in [None, Some(""), Some("a"), Some("INFINITY"), Some("7"), Some("ocf")] {
+                doc.begin();
+                match value {
+                    Some(value) => doc.set_attr(element, name, value),
+                    None => drop(doc.remove_attr(element, name)),
+                }
+                let changed = patch::pending_attributes(&doc).expect("only an attribute");
+                let mut problems = validate_changed(&doc, &changed);
+                let mut whole = validate(&doc);
+                problems.sort_by_key(|p| p.to_string());
+                whole.sort_by_key(|p| p.to_string());
+                assert_eq!(problems, whole, "{name} of {}", cib_xml::path_of(doc.node(element)));
+                local += 1;
+                wrong += usize::from(!whole.is_empty());
+                doc.rollback();
+            }
+        }
+    }
+    assert!(local > 3000 && wrong > 1000 && wrong < local, "{wrong} of {local}");
+}
+
+#[test]
+fn what_is_more_than_attributes_is_noticed() {
+    let mut doc = Doc::parse(MANY).expect("the test is XML");
+    let (op, primitive) =
+        (doc.root().find_id("m").unwrap().id(), doc.root().find_id("a").unwrap().id());
+    doc.begin();
+    doc.detach(op);
+    assert_eq!(patch::pending_attributes(&doc), None);
+    doc.rollback();
+    doc.begin();
+    doc.append_element(primitive, "operations");
+    assert_eq!(patch::pending_attributes(&doc), None);
+    doc.rollback();
 }

@@ -512,6 +512,7 @@ mod tests {
             origin: "",
             now_seconds: None,
             validate: true,
+            valid: false,
             check_features: false,
         };
         let before = doc.root().to_xml(Style::Compact);

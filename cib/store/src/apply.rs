@@ -49,6 +49,8 @@ pub struct Context<'a> {
     pub now_seconds: Option<i64>,
     /// Whether a result that its schema does not allow is refused.
     pub validate: bool,
+    /// Whether its schema is known to allow what the CIB is now.
+    pub valid: bool,
     /// Whether to refuse CIBs of newer feature sets than ours.
     pub check_features: bool,
 }
@@ -198,7 +200,12 @@ fn conclude(
         Version { num_updates: given.num_updates + 1, ..given }.write_changed(doc, given);
     }
     if cx.validate && !op.is_status_only() {
-        let problems = cib_schema::validate(doc);
+        let changed =
+            if cx.valid && before.is_none() { patch::pending_attributes(doc) } else { None };
+        let problems = match changed {
+            Some(changed) => cib_schema::validate_changed(doc, &changed),
+            None => cib_schema::validate(doc),
+        };
         if let Some(first) = problems.first() {
             let detail = format!("{first}");
             return Err(StoreError::new(ErrorKind::SchemaInvalid, detail));

@@ -201,6 +201,8 @@ pub struct Store {
     expected_votes: usize,
     doc: Doc,
     version: Version,
+    /// The configuration is known to be valid.
+    valid: bool,
     view: View,
     phase: Phase,
     /// See the module's page.
@@ -243,6 +245,7 @@ impl Store {
             expected_votes: setup.expected_votes,
             doc: setup.doc,
             version,
+            valid: false,
             view: View::default(),
             phase: Phase::Comparing { states: BTreeMap::new() },
             term,
@@ -441,7 +444,7 @@ impl Store {
         let config_before = self.config_digest();
         let old = self.version;
         let patch = patch::make(&self.doc, &doc, Positions::Count);
-        (self.doc, self.version) = (doc, version);
+        (self.doc, self.version, self.valid) = (doc, version, false);
         (self.done, self.history) = (done, history.into());
         if let Some(patch) = patch {
             let config_changed = config_before != self.config_digest() || !old.same_config(version);
@@ -528,6 +531,7 @@ impl Store {
                 origin: &self.uname,
                 now_seconds: None,
                 validate: false,
+                valid: false,
                 check_features: false,
             };
             let result = apply(&mut self.doc, &op, &cx).map(|a| Output { xml: a.output });
@@ -593,6 +597,7 @@ impl Store {
                 origin: &write.uname,
                 now_seconds: Some(write.now_seconds),
                 validate: true,
+                valid: self.valid,
                 check_features: true,
             };
             apply(&mut self.doc, &write.op, &cx)
@@ -618,6 +623,7 @@ impl Store {
     fn applied(&mut self, write: Write, applied: Applied, request: Option<u64>) {
         let Applied { old, new, config_changed, patch, .. } = applied;
         self.version = new;
+        self.valid |= config_changed && !write.op.is_status_only();
         if self.view.quorate {
             self.committed = new;
         }

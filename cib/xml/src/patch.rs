@@ -12,7 +12,7 @@ mod journal;
 mod make;
 
 pub use apply::{apply, find_path};
-pub use journal::{Delta, from_journal, pending_change};
+pub use journal::{Delta, from_journal, pending_attributes, pending_change};
 pub use make::{Positions, make, make_reverse};
 
 use crate::digest;

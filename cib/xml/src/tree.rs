@@ -34,13 +34,13 @@ pub enum Kind {
     Comment,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Span {
     start: u32,
     len: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct NodeData {
     pub(crate) kind: Kind,
     /// Interned name of an element.
@@ -55,7 +55,7 @@ pub(crate) struct NodeData {
     pub(crate) first_attr: u32,
     pub(crate) last_attr: u32,
     /// Byte offset in the source, `NONE` for nodes that were not parsed.
-    offset: u32,
+    pub(crate) offset: u32,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -109,6 +109,7 @@ impl Cib for FileCib {
             origin: "",
             now_seconds: None,
             validate: true,
+            valid: false,
             check_features: false,
         };
         self.log_decisions(op, &cx);

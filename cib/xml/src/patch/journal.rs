@@ -2,7 +2,7 @@
 
 use super::{add_create, add_delete, add_modify, header, version_attrs};
 use crate::journal::{Before, Journal, position};
-use crate::tree::{Doc, Kind, NONE, NodeId};
+use crate::tree::{Doc, Kind, NONE, NodeData, NodeId};
 
 /// What a transaction changed.
 #[derive(Clone, Debug)]
@@ -28,6 +28,28 @@ pub fn from_journal(doc: &Doc, journal: &Journal) -> Option<Delta> {
 /// or below `/cib/configuration` changed.
 pub fn pending_change(doc: &Doc) -> Option<bool> {
     describe(doc, doc.journal.as_deref()?, &mut None)
+}
+
+/// The elements whose attributes the open transaction of `doc` wrote, with the names of those that
+/// are other than before; `None` if it wrote anything else.
+pub fn pending_attributes(doc: &Doc) -> Option<Vec<(NodeId, Vec<&str>)>> {
+    let before = doc.journal.as_deref()?.before();
+    if doc.arena_len() != before.existed {
+        return None;
+    }
+    let mut all = Vec::new();
+    for ix in before.touched.iter().copied() {
+        let now = &doc.nodes[ix as usize];
+        let NodeData { first_attr, last_attr, .. } = *now;
+        if (NodeData { first_attr, last_attr, ..before.node(doc, ix) }) != *now {
+            return None;
+        }
+        let (old, node) = (before.attrs(doc, ix), doc.node(NodeId(ix)));
+        let set = node.attrs().filter(|attr| !old.contains(attr)).map(|(name, _)| name);
+        let gone = old.iter().map(|(name, _)| *name).filter(|name| node.attr(name).is_none());
+        all.push((NodeId(ix), set.chain(gone).collect()));
+    }
+    Some(all)
 }
 
 fn describe(doc: &Doc, journal: &Journal, patch: &mut Option<Doc>) -> Option<bool> {
