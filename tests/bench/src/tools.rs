@@ -24,9 +24,6 @@ use crate::installed;
 use crate::policy::shape::{Shape, State};
 use crate::steps::{client_of, run_dir_of};
 
-/// Changes that a client leaves unanswered at a time; one is a client that waits for each.
-const WINDOWS: [usize; 2] = [1, 32];
-
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How often each tool is run
@@ -38,6 +35,10 @@ pub(crate) struct Args {
     /// Sizes of the CIBs that are changed, in kB
     #[arg(long, default_values_t = [10, 1000], value_delimiter = ',')]
     sizes: Vec<usize>,
+    /// Changes that the client leaves unanswered at a time; with one it waits for each
+    #[arg(long, default_values_t = [1, 20], value_delimiter = ',',
+          value_parser = clap::value_parser!(u16).range(1..))]
+    under_way: Vec<u16>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -99,7 +100,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut changes = Vec::new();
     for size in args.sizes.iter().map(|kb| kb * 1000) {
         fill(&mut client, size)?;
-        for window in WINDOWS {
+        for window in args.under_way.iter().map(|n| usize::from(*n)) {
             let client = &mut client_of(&cluster, &node)?;
             let before = daemons_cpu(&cluster)?;
             let mut times = change(client, size, window, args.changes)?;
