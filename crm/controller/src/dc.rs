@@ -258,6 +258,16 @@ impl Controller {
         dc.want("the membership changed");
     }
 
+    /// A member that was apart may have ended what it was told while nobody else heard of it.
+    pub(crate) fn forget_flights(&mut self, now: Instant) {
+        let Some(dc) = &mut self.dc else { return };
+        let hellos = &self.hellos;
+        let forgotten = dc.flights.forgotten(|node| hellos.get(&node).map(|h| &*h.busy));
+        for flight in forgotten.into_iter().filter(|flight| flight.what.is_search()) {
+            self.search_again(now, flight.to, flight.what.resource);
+        }
+    }
+
     /// What was under way on nodes that are gone will not be answered.
     pub(crate) fn nodes_lost(&mut self, now: Instant, lost: &[NodeId]) {
         let names: Vec<String> = lost.iter().map(|id| self.name(*id).to_owned()).collect();

@@ -54,6 +54,18 @@ impl Flights {
         self.0.extract_if(.., |_, flight| nodes.contains(&flight.to)).map(|f| f.1).collect()
     }
 
+    /// In a new view each member has said what it is doing. Everything else that it was told it has
+    /// done where nobody else heard of it, or will not do: returns that.
+    pub(crate) fn forgotten<'a>(
+        &mut self,
+        busy: impl Fn(NodeId) -> Option<&'a [Underway]>,
+    ) -> Vec<Flight> {
+        let unknown = |tag: &str, flight: &Flight| {
+            busy(flight.to).is_some_and(|all| all.iter().all(|what| what.tag != tag))
+        };
+        self.0.extract_if(.., |tag, flight| unknown(tag, flight)).map(|f| f.1).collect()
+    }
+
     /// What should have been answered by now; it is no longer waited for.
     pub(crate) fn late(&mut self, now: Instant) -> Vec<Flight> {
         self.0.extract_if(.., |_, flight| flight.deadline <= now).map(|f| f.1).collect()

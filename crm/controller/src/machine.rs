@@ -408,6 +408,7 @@ impl Controller {
         if !restarted.is_empty() {
             self.nodes_lost(now, &restarted);
         }
+        self.forget_flights(now);
         if self.dc.is_none() {
             self.log(Level::Notice, "this node is the DC");
             self.dc = Some(Box::new(Dc::new(&self.setup)));

@@ -103,6 +103,11 @@ impl Underway {
         Underway { action: "search".to_owned(), ..Underway::cancel(tag, node, resource, "", 0) }
     }
 
+    /// Whether it is one of [`Underway::search`].
+    pub(crate) fn is_search(&self) -> bool {
+        self.action == "search"
+    }
+
     /// Whether it concerns what the node's executor keeps rather than the resource itself.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.action.as_str(), "cancel" | "delete" | "notify")

@@ -198,7 +198,9 @@ fn a_full_disk_costs_a_node_and_nothing_else() {
     let before = std::fs::read(folder.join("cib/cib.xml")).unwrap();
 
     let since = Instant::now();
-    cluster.must("node1", "property set cluster-recheck-interval=8min");
+    // What fits into the room that the CIB has already would still be kept.
+    let long = "x".repeat(100_000);
+    cluster.must("node1", &format!("property set cluster-recheck-interval=8min long={long}"));
     let new = cluster.wait_owner(&watch, Some("node3"));
     println!("taken over after {:?}", since.elapsed());
     assert_eq!(cluster.owners(&watch), ["node3", new.as_str()]);

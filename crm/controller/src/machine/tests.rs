@@ -43,6 +43,11 @@ impl Test {
     /// A view of these nodes, with their daemons' lives: all say hello, and that they have told
     /// their history.
     fn view(&mut self, members: &[(u32, u64)]) -> Vec<Effect> {
+        self.view_with(members, &[])
+    }
+
+    /// The same, with what node 2 is doing.
+    fn view_with(&mut self, members: &[(u32, u64)], busy: &[Underway]) -> Vec<Effect> {
         self.view += 1;
         let ids: Vec<NodeId> = members.iter().map(|(id, _)| NodeId(*id)).collect();
         let view =
@@ -56,7 +61,7 @@ impl Test {
                 was_quorate: true,
                 started: true,
                 life: *life,
-                busy: Vec::new(),
+                busy: if *id == 2 { busy.to_vec() } else { Vec::new() },
                 arriving: BTreeMap::new(),
             };
             effects.extend(self.hear(*id, Message::Hello(Box::new(hello))));
@@ -240,6 +245,30 @@ fn what_goes_to_another_node_is_not_doubted_here() {
     let (to, node) = (NodeId(1), "n1".to_owned());
     test.hear(1, Message::Execute { to, operation, node, instance: false });
     assert!(test.tells(&[(2, 2), (3, 3)]));
+}
+
+/// Node 2 was apart for a moment, in which nobody else's view changed, and ended a start there.
+#[test]
+fn what_a_member_has_ended_unheard_is_not_waited_for() {
+    let all = [(1, 1), (2, 2), (3, 3)];
+    let start = Underway::of_operation(&operation("start"), "n2", false);
+    let mut test = Test::new(1);
+    for (busy, phase) in [(vec![start], Phase::DcTransition), (vec![], Phase::DcIdle)] {
+        test.view_with(&all, &busy);
+        while test.controller.phase() == Phase::DcPlanning {
+            let (plan, result) = (test.controller.plans, Ok(Transition::default()));
+            test.handle(Input::Planned { plan, result, input: None });
+        }
+        assert_eq!(test.controller.phase(), phase);
+    }
+}
+
+/// What a search has found may have come before it was asked for: it is asked for again.
+#[test]
+fn a_search_that_a_member_may_not_have_heard_of_is_repeated() {
+    let (mut test, _) = migrating_to_2();
+    assert_eq!(searches(&test.handle(node_3_is_fenced())), [2]);
+    assert_eq!(searches(&test.view(&[(1, 1), (2, 2)])), [2]);
 }
 
 /// A plan that has these nodes fenced, in no order.
