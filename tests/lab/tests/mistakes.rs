@@ -200,7 +200,7 @@ fn a_full_disk_costs_a_node_and_nothing_else() {
     let since = Instant::now();
     // What fits into the room that the CIB has already would still be kept.
     let long = "x".repeat(100_000);
-    cluster.must("node1", &format!("property set cluster-recheck-interval=8min long={long}"));
+    cluster.must("node1", &format!("node attribute node1 long={long}"));
     let new = cluster.wait_owner(&watch, Some("node3"));
     println!("taken over after {:?}", since.elapsed());
     assert_eq!(cluster.owners(&watch), ["node3", new.as_str()]);
@@ -223,7 +223,9 @@ fn a_full_disk_costs_a_node_and_nothing_else() {
     assert!(console.contains("not acknowledged"), "{console}");
     // What was on its disk is there as it was.
     assert_eq!(std::fs::read(folder.join("cib/cib.xml")).unwrap(), before);
-    assert!(cluster.must(&new, "property list").contains("cluster-recheck-interval=8min"));
+    assert!(cluster.must(&new, "node attribute node1").contains(&long));
+    cluster.must(&new, "node attribute node1 long=");
+    cluster.must(&new, "property set cluster-recheck-interval=8min");
 
     // There is room again, and the daemon is started again.
     disk.free();
