@@ -612,7 +612,9 @@ impl Controller {
         }
         let Some(dc) = &mut self.dc else { return };
         let flight = dc.flights.end(&operation.tag);
-        let counted = flight.as_ref().is_some_and(|f| f.action.is_some());
+        // A transition that is given up may still be in force while the members are not known.
+        let goes_on = dc.execution.as_ref().is_some_and(|e| e.aborted.is_none());
+        let counted = goes_on && flight.as_ref().is_some_and(|f| f.action.is_some());
         // `on-fail="ignore"` lets what waits for the action go on.
         let ignores = |(n, v): &(String, String)| n == "CRM_meta_on_fail" && v == "ignore";
         let good = good || (flight.is_some() && operation.params.iter().any(ignores));
