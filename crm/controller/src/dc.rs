@@ -736,6 +736,7 @@ impl Controller {
         let told = self.view.members.iter().all(|member| self.told.contains(member));
         let Some(dc) = &mut self.dc else { return };
         if !told || dc.execution.is_some() || dc.wait_until.is_some() {
+            dc.pace.hold();
             return;
         }
         let Some(reason) = dc.pace.begin(now) else { return };

@@ -81,6 +81,11 @@ impl Pace {
         self.timer
     }
 
+    /// Something else keeps a plan from being made: time alone does not help.
+    pub(crate) fn hold(&mut self) {
+        self.timer = None;
+    }
+
     /// Nothing else keeps a plan from being made: why one is made now, if it is.
     pub(crate) fn begin(&mut self, now: Instant) -> Option<String> {
         self.timer = None;
@@ -132,6 +137,8 @@ mod tests {
             assert_eq!(pace.begin(ms(3 + n as u64)), None);
         }
         assert_eq!(pace.timer(), Some(ms(27)));
+        pace.hold();
+        assert_eq!((pace.timer(), pace.begin(ms(26))), (None, None));
         assert_eq!(pace.begin(ms(27)).as_deref(), Some("b"));
         assert_eq!(pace.timer(), None);
         assert!(pace.end(ms(127)));
