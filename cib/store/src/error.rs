@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Busy,
     /// Nobody answers: the cluster does not run here.
     NotConnected,
+    /// The membership changed before all had what a part of the cluster itself wrote.
+    Overtaken,
 }
 
 impl ErrorKind {
@@ -57,6 +59,7 @@ impl ErrorKind {
             ErrorKind::NotInTransaction => 3,
             ErrorKind::Busy => 113,
             ErrorKind::NotConnected => 102,
+            ErrorKind::Overtaken => 75,
         }
     }
 
@@ -100,6 +103,7 @@ impl ErrorKind {
             ErrorKind::Corrupt => "Local copy of the CIB is corrupt",
             ErrorKind::Busy => "Resource temporarily unavailable",
             ErrorKind::NotConnected => "Transport endpoint is not connected",
+            ErrorKind::Overtaken => "The membership changed meanwhile",
         }
     }
 }

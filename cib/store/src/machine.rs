@@ -21,6 +21,8 @@
 //! * The version never goes back: if a loser's was higher, the winner's state gets a higher one.
 //! * A write is done at most once, also when it is repeated after a view change: results of past
 //!   writes are part of the replicated state.
+//! * What the cluster's own parts write is not repeated: it tells what was so in a view, and they
+//!   tell anew what is so in the next one ([`ErrorKind::Overtaken`]).
 //!
 //! All members agree at the same message of the order, and a write is only applied in the view in
 //! which it was sent, so no write is ever between two states of the CIB.
@@ -340,6 +342,10 @@ impl Store {
         self.durable.retain(|node, _| view.members.contains(node));
         self.view = view;
         self.phase = Phase::Comparing { states: BTreeMap::new() };
+        let pending = std::mem::take(&mut self.pending);
+        let (overtaken, repeated) = pending.into_iter().partition(|p| p.write.who.internal);
+        self.pending = repeated;
+        self.overtaken(overtaken);
         let state = State {
             view: self.view.id,
             version: self.version,
@@ -362,6 +368,13 @@ impl Store {
             history: Vec::new(),
         };
         digest::md5_hex(&done.encode())
+    }
+
+    /// Answers what was said in a view that has ended.
+    fn overtaken(&mut self, said: VecDeque<Pending>) {
+        for pending in said {
+            self.reply(pending.request, Err(ErrorKind::Overtaken.into()));
+        }
     }
 
     fn config_digest(&self) -> String {
@@ -494,16 +507,16 @@ impl Store {
         };
     }
 
-    /// Looks up what became of this node's writes in the state that all have now: those that are
-    /// not part of it are to be broadcast again.
+    /// Looks up what became of this node's writes in the state that all have now: a client's that
+    /// are not part of it are to be broadcast again.
     fn resolve_pending(&mut self) {
         let applying = std::mem::take(&mut self.applying);
-        let again = applying.into_iter().map(|a| Pending {
+        let applied = applying.into_iter().map(|a| Pending {
             request: a.request,
             write: a.write,
-            sent: false,
+            sent: true,
         });
-        let mut all: Vec<Pending> = again.chain(self.pending.drain(..)).collect();
+        let mut all: Vec<Pending> = applied.chain(self.pending.drain(..)).collect();
         all.sort_by_key(|p| p.write.id.seq);
         for mut pending in all {
             match self.done.result(pending.write.id) {
@@ -513,6 +526,9 @@ impl Store {
                     write: pending.write,
                     version: self.version,
                 }),
+                None if pending.sent && pending.write.who.internal => {
+                    self.overtaken([pending].into());
+                }
                 None => {
                     pending.sent = false;
                     self.pending.push_back(pending);

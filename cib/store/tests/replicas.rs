@@ -233,10 +233,14 @@ impl Cluster {
     }
 
     fn request(&mut self, n: u32, name: &str, op: Operation, force: bool) {
+        self.request_as(who(), n, name, op, force);
+    }
+
+    fn request_as(&mut self, who: Who, n: u32, name: &str, op: Operation, force: bool) {
         let id = self.next_request;
         self.next_request += 1;
         self.open.insert(id, name.to_string());
-        let input = Input::Request { id, who: who(), op, force, now_seconds: 1_700_000_000 };
+        let input = Input::Request { id, who, op, force, now_seconds: 1_700_000_000 };
         self.input(n, input);
     }
 
@@ -371,6 +375,35 @@ fn a_write_repeated_after_a_view_change_is_done_once() {
     assert_eq!(c.acknowledged, ["a"]);
     assert!(c.has(2, "a"));
     assert_eq!(c.host(1).store.version().epoch, 1);
+}
+
+/// It tells what was so in a view that is over.
+#[test]
+fn what_a_part_of_the_cluster_wrote_is_not_repeated_after_a_view_change() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    let internal = || Who { internal: true, ..who() };
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.request_as(internal(), 1, "lost", create_op("lost"), true);
+    c.queues.clear();
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.request_as(internal(), 1, "kept", create_op("kept"), true);
+    c.deliver_all();
+    assert_eq!((c.acknowledged.as_slice(), c.refused), (["kept".to_owned()].as_slice(), 1));
+    assert!(c.has(2, "kept") && !c.has(2, "lost"));
+    // One that only node 1 has applied, in a partition whose state loses.
+    c.partition(&[vec![1], vec![2, 3]], &mut rng);
+    c.deliver_all();
+    c.request_as(internal(), 1, "alone", create_op("alone"), true);
+    let alone = c.host(1).view;
+    while c.deliver_one(alone) {}
+    assert!(c.has(1, "alone"));
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.assert_same(&[1, 2, 3]);
+    assert!(!c.has(1, "alone"));
+    assert!(c.open.is_empty(), "every request is answered: {:?}", c.open);
 }
 
 /// Node 1 applies changes that nobody else gets; the others go on, acknowledge one, and part.

@@ -200,7 +200,7 @@ impl Controller {
     pub(crate) fn joined(&mut self, now: Instant) {
         let members = self.view.members.clone();
         let local = self.setup.local;
-        let known = self.synced.clone().unwrap_or_default();
+        let seen = self.synced.clone().unwrap_or_default();
         let mut writes = vec![CibWrite::Root(format!(
             "<cib have-quorum=\"{}\" dc-uuid=\"{local}\"/>",
             u8::from(self.view.quorate)
@@ -223,10 +223,12 @@ impl Controller {
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"true\" crmd=\"online\" \
                      crm-debug-origin=\"join\" join=\"member\" expected=\"member\"/>"
                 )));
-            } else if known.contains(id) {
+            } else if let Some(seen) = seen.iter().find(|seen| seen.node == *id) {
+                // A state without `expected` would pass for that of a node that is safely down.
+                let expected = if seen.down { "down" } else { "member" };
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"false\" crmd=\"offline\" \
-                     crm-debug-origin=\"lost\" join=\"down\"/>"
+                     crm-debug-origin=\"lost\" join=\"down\" expected=\"{expected}\"/>"
                 )));
                 writes.push(CibWrite::Delete(format!(
                     "/cib/status/node_state[@id='{id}']/transient_attributes"

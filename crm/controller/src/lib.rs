@@ -250,6 +250,15 @@ pub struct CibChange {
     pub history_removed: bool,
 }
 
+/// A node that was a member once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its id.
+    pub node: NodeId,
+    /// It is expected to be down: it left as it should, or its fence was confirmed.
+    pub down: bool,
+}
+
 /// What a controller is told.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -262,10 +271,10 @@ pub enum Input {
         /// What.
         message: Message,
     },
-    /// All members of the view hold the same CIB; these nodes have a `<node_state>` in it.
+    /// All members of the view hold the same CIB.
     Synced {
-        /// Ids of node states.
-        known: Vec<NodeId>,
+        /// Who was a member once, as that CIB tells.
+        seen: Vec<Seen>,
     },
     /// The CIB has changed.
     CibChanged(CibChange),

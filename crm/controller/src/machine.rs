@@ -11,7 +11,7 @@ use crate::dc::Dc;
 use crate::history::History;
 use crate::underway::migrates_to;
 use crate::{
-    Arrival, CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Setup,
+    Arrival, CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Seen, Setup,
     Underway, WireReport,
 };
 
@@ -26,8 +26,8 @@ pub struct Controller {
     /// Whose history is in the CIB in this view. Each member writes its own, because only its own
     /// writes are in one order with the results that it reports meanwhile.
     pub(crate) told: BTreeSet<NodeId>,
-    /// The CIB is the same everywhere in this view; ids of its node states.
-    pub(crate) synced: Option<Vec<NodeId>>,
+    /// The CIB is the same everywhere in this view; who was a member once, by it.
+    pub(crate) synced: Option<Vec<Seen>>,
     /// The DC of this view, once all have been heard.
     pub(crate) dc_node: Option<NodeId>,
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
@@ -80,8 +80,8 @@ impl Controller {
         match input {
             Input::View(view) => self.view_changed(now, view),
             Input::Delivered { sender, message } => self.delivered(now, sender, message),
-            Input::Synced { known } => {
-                self.synced = Some(known);
+            Input::Synced { seen } => {
+                self.synced = Some(seen);
                 self.greet();
                 self.try_elect(now);
             }
@@ -283,7 +283,8 @@ impl Controller {
             }
             Message::Started => self.started = true,
             Message::Go { to } => {
-                if to == local {
+                // One of before was said beside a write that may be overtaken.
+                if to == local && self.dc_node == Some(sender) {
                     self.leaving = Some(NEVER);
                     self.effects.push_back(Effect::Leave);
                 }

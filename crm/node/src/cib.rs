@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cib_store::{Operation, Target, Who};
 use cib_xml::{Doc, Node, Style};
 use crm_attributes::Written;
-use crm_controller::{CibChange, CibWrite, Options};
+use crm_controller::{CibChange, CibWrite, Options, Seen};
 use membership_base::{NodeId, View};
 
 use crate::Setup;
@@ -110,10 +110,15 @@ pub(crate) fn classify(patch: Node<'_>, config_changed: bool, client: &str) -> C
     change
 }
 
-/// Ids of the nodes that have a `<node_state>`.
-pub(crate) fn known_nodes(cib: Node<'_>) -> Vec<NodeId> {
+/// The nodes that were members once, by their `<node_state>`.
+pub(crate) fn seen_nodes(cib: Node<'_>) -> Vec<Seen> {
     let states = cib.child("status").into_iter().flat_map(|s| s.children_named("node_state"));
-    states.filter_map(|n| n.attr("id")?.parse().ok()).map(NodeId).collect()
+    let member = |n: &Node<'_>| n.attr("in_ccm").is_some() || n.child("lrm").is_some();
+    let seen = |n: Node<'_>| {
+        let node = NodeId(n.attr("id")?.parse().ok()?);
+        Some(Seen { node, down: n.attr("expected") == Some("down") })
+    };
+    states.filter(member).filter_map(seen).collect()
 }
 
 /// The transient attributes of members.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use cib_store::{Operation, Store, Who};
+use cib_store::{ErrorKind, Operation, Store, StoreError, Who};
 use crm_api::{EventKind, Response};
 use crm_attributes::Attributes;
 use crm_controller::{CibWrite, Controller, Fenced, Level};
@@ -364,7 +364,9 @@ impl Node {
                     self.reply(client, response);
                 }
                 Some(Asker::Machine { name, .. }) => {
-                    if let Err(error) = result {
+                    // What still holds is written anew in the new view.
+                    let refused = |e: &StoreError| e.kind != ErrorKind::Overtaken;
+                    if let Some(error) = result.err().filter(refused) {
                         let text = format!("the {name}'s change of the CIB was refused: {error}");
                         self.effects.push_back(Effect::Log(Level::Error, text));
                     }
@@ -389,8 +391,8 @@ impl Node {
             }
             cib_store::Effect::Synced { .. } => {
                 self.configure(now);
-                let known = cib::known_nodes(self.store.doc().root());
-                self.secrets_synced(now, known);
+                let seen = cib::seen_nodes(self.store.doc().root());
+                self.secrets_synced(now, seen);
                 // The CIB may be another node's: what this node's manager knows goes in again.
                 self.attributes.handle(now, crm_attributes::Input::Refresh);
             }

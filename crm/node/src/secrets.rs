@@ -11,6 +11,7 @@ use cib_model::{Model, ResourceDef, Time};
 use cib_xml::Doc;
 use crm_api::secret::{Change, MARK, Place};
 use crm_api::{Response, exit};
+use crm_controller::Seen;
 use membership_base::{Instant, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -47,9 +48,9 @@ pub(crate) enum SecretMessage {
 pub(crate) struct Secrets {
     asked: BTreeMap<u64, Asked>,
     count: u64,
-    /// Ids of node states: the controller is told that the CIB is that of all once this node has
+    /// Nodes seen before: the controller is told that the CIB is that of all once this node has
     /// looked at its secrets.
-    synced: Option<Vec<NodeId>>,
+    synced: Option<Vec<Seen>>,
     /// What the members of this view have said that they have.
     had: BTreeMap<NodeId, BTreeMap<Place, u64>>,
 }
@@ -125,16 +126,16 @@ impl Node {
     }
 
     /// The CIB is that of all. Members that were apart tell each other what they have first.
-    pub(crate) fn secrets_synced(&mut self, now: Instant, known: Vec<NodeId>) {
+    pub(crate) fn secrets_synced(&mut self, now: Instant, seen: Vec<Seen>) {
         let apart = self.view.members.iter().any(|id| !self.view.came_with_us.contains(id));
         let places = match apart && self.setup.encrypted {
             true => marked(self.cib(), self.wall_ms(now)),
             false => Vec::new(),
         };
         if places.is_empty() {
-            self.controller.handle(now, crm_controller::Input::Synced { known });
+            self.controller.handle(now, crm_controller::Input::Synced { seen });
         } else {
-            self.secrets.synced = Some(known);
+            self.secrets.synced = Some(seen);
             self.effects.push_back(Effect::LookAtSecrets { view: self.view.id, places });
         }
     }
@@ -145,8 +146,8 @@ impl Node {
             return;
         }
         self.send(Message::Secret(SecretMessage::Have { view, secrets }));
-        if let Some(known) = self.secrets.synced.take() {
-            self.controller.handle(now, crm_controller::Input::Synced { known });
+        if let Some(seen) = self.secrets.synced.take() {
+            self.controller.handle(now, crm_controller::Input::Synced { seen });
         }
     }
 

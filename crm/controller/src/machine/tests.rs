@@ -14,6 +14,7 @@ const NOW: Instant = Instant(1_000_000_000);
 struct Test {
     controller: Controller,
     view: u64,
+    seen: Vec<Seen>,
 }
 
 impl Test {
@@ -26,7 +27,7 @@ impl Test {
             life: u64::from(local),
             wall_ms: 1_700_000_000_000,
         });
-        let mut test = Test { controller, view: 0 };
+        let mut test = Test { controller, view: 0, seen: Vec::new() };
         test.view(&[(1, 1), (2, 2), (3, 3)]);
         test
     }
@@ -53,7 +54,7 @@ impl Test {
         let view =
             View { id: self.view, quorate: true, members: ids.clone(), came_with_us: ids.clone() };
         let mut effects = self.handle(Input::View(view));
-        effects.extend(self.handle(Input::Synced { known: ids }));
+        effects.extend(self.handle(Input::Synced { seen: self.seen.clone() }));
         for (id, life) in members {
             let hello = Hello {
                 view: self.view,
@@ -126,6 +127,24 @@ fn operation(action: &str) -> Operation {
         agent: Agent { class: "ocf".into(), provider: Some("x".into()), name: "y".into() },
         params: Vec::new(),
         tag: format!("1:1:{}:{action}", if action == "monitor" { 7 } else { 0 }),
+    }
+}
+
+/// What is left of a node's state may not say what is expected of it.
+#[test]
+fn a_node_that_is_not_known_to_be_down_is_expected_to_run() {
+    for (down, expected) in [(false, "expected=\"member\""), (true, "expected=\"down\"")] {
+        let mut test = Test::new(2);
+        test.seen = vec![Seen { node: NodeId(1), down }];
+        let effects = test.view(&[(2, 2), (3, 3)]);
+        let lost = effects.iter().find_map(|effect| match effect {
+            Effect::Cib(writes) => writes.iter().find_map(|w| match w {
+                CibWrite::Status(xml) if xml.contains("uname=\"n1\"") => Some(xml.as_str()),
+                _ => None,
+            }),
+            _ => None,
+        });
+        assert!(lost.is_some_and(|xml| xml.contains(expected)), "{lost:?}");
     }
 }
 
