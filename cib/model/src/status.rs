@@ -1,6 +1,6 @@
 //! The recorded status: node states and operation history.
 
-use cib_xml::{Attr, Doc, Node, Text};
+use cib_xml::{Doc, Node, Pieces, Text};
 use smallvec::SmallVec;
 
 use crate::attrs::Str;
@@ -52,56 +52,147 @@ impl ExecStatus {
 }
 
 /// One `<lrm_rsc_op>`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HistoryOp {
-    /// Its id.
-    pub id: Option<Text>,
-    /// Name of the operation.
-    pub operation: Option<Text>,
-    /// Key of the operation, or where an old entry has none, its id.
-    pub key: Option<Text>,
     /// Interval in milliseconds.
     pub interval_ms: u32,
+    /// The exit status that was expected, from the transition key; -1 without a key.
+    pub target_rc: i64,
     /// Number of the call, -1 for a pending one.
     pub call_id: i64,
     /// Exit status, if it is a number.
     pub rc: Option<i64>,
     /// Execution status as a number, if it is one.
     pub status: Option<i64>,
-    /// The exit status that was expected, from the transition key; -1 without a key.
-    pub target_rc: i64,
-    /// The transition magic.
-    pub magic: Option<Text>,
     /// When the result changed last, seconds since the epoch.
     pub last_rc_change: Option<i64>,
-    /// Node that it ran on, as recorded.
-    pub on_node: Option<Text>,
-    /// Why it failed, in the agent's words.
-    pub exit_reason: Option<Text>,
-    /// Digest over all parameters.
-    pub digest: Option<Text>,
-    /// Digest over parameters that need a restart.
-    pub restart_digest: Option<Text>,
-    /// Digest over parameters that are not secret.
-    pub secure_digest: Option<Text>,
-    /// Names of parameters that need a restart.
-    pub force_restart: Option<Text>,
-    /// Names of secret parameters.
-    pub secure_params: Option<Text>,
-    /// Feature set of the node that recorded it.
-    pub feature_set: Option<Text>,
-    /// Where a migration came from.
-    pub migrate_source: Option<Text>,
-    /// Where a migration goes.
-    pub migrate_target: Option<Text>,
-    /// Seconds or milliseconds that it took and queued, as written.
-    pub timings: (Option<Text>, Option<Text>),
+    texts: Pieces<{ Words::COUNT }>,
+}
+
+/// The attributes of an `<lrm_rsc_op>` that are kept as they are written.
+#[derive(Clone, Copy)]
+enum Words {
+    Id,
+    Operation,
+    Key,
+    Magic,
+    OnNode,
+    ExitReason,
+    Digest,
+    RestartDigest,
+    SecureDigest,
+    ForceRestart,
+    SecureParams,
+    FeatureSet,
+    MigrateSource,
+    MigrateTarget,
+    ExecTime,
+    QueueTime,
+}
+
+impl Words {
+    const COUNT: usize = Words::QueueTime as usize + 1;
+}
+
+/// The other attributes.
+struct Numbers {
+    interval_ms: u32,
+    target_rc: i64,
+    call_id: i64,
+    rc: Option<i64>,
+    status: Option<i64>,
+    last_rc_change: Option<i64>,
 }
 
 impl HistoryOp {
+    /// Its id.
+    pub fn id(&self) -> Option<&str> {
+        self.word(Words::Id)
+    }
+
+    /// Name of the operation.
+    pub fn operation(&self) -> Option<&str> {
+        self.word(Words::Operation)
+    }
+
+    /// Key of the operation, or where an old entry has none, its id.
+    pub fn key(&self) -> Option<&str> {
+        self.word(Words::Key).filter(|key| !key.is_empty()).or_else(|| self.id())
+    }
+
+    /// The transition magic.
+    pub fn magic(&self) -> Option<&str> {
+        self.word(Words::Magic)
+    }
+
+    /// Node that it ran on, as recorded.
+    pub fn on_node(&self) -> Option<&str> {
+        self.word(Words::OnNode)
+    }
+
+    /// Why it failed, in the agent's words.
+    pub fn exit_reason(&self) -> Option<&str> {
+        self.word(Words::ExitReason)
+    }
+
+    /// Digest over all parameters.
+    pub fn digest(&self) -> Option<&str> {
+        self.word(Words::Digest)
+    }
+
+    /// Digest over parameters that need a restart.
+    pub fn restart_digest(&self) -> Option<&str> {
+        self.word(Words::RestartDigest)
+    }
+
+    /// Digest over parameters that are not secret.
+    pub fn secure_digest(&self) -> Option<&str> {
+        self.word(Words::SecureDigest)
+    }
+
+    /// Names of parameters that need a restart.
+    pub fn force_restart(&self) -> Option<&str> {
+        self.word(Words::ForceRestart)
+    }
+
+    /// Names of secret parameters.
+    pub fn secure_params(&self) -> Option<&str> {
+        self.word(Words::SecureParams)
+    }
+
+    /// Feature set of the node that recorded it.
+    pub fn feature_set(&self) -> Option<&str> {
+        self.word(Words::FeatureSet)
+    }
+
+    /// Where a migration came from.
+    pub fn migrate_source(&self) -> Option<&str> {
+        self.word(Words::MigrateSource)
+    }
+
+    /// Where a migration goes.
+    pub fn migrate_target(&self) -> Option<&str> {
+        self.word(Words::MigrateTarget)
+    }
+
+    /// How long it took in milliseconds, as written.
+    pub fn exec_time(&self) -> Option<&str> {
+        self.word(Words::ExecTime)
+    }
+
+    /// How long it waited in milliseconds, as written.
+    pub fn queue_time(&self) -> Option<&str> {
+        self.word(Words::QueueTime)
+    }
+
+    #[inline]
+    fn word(&self, word: Words) -> Option<&str> {
+        self.texts.get(word as usize)
+    }
+
     /// Whether this is a probe.
     pub fn is_probe(&self) -> bool {
-        self.interval_ms == 0 && self.operation.as_deref() == Some("monitor")
+        self.interval_ms == 0 && self.operation() == Some("monitor")
     }
 
     /// Whether this is a probe that failed because the service is not installed there or cannot
@@ -112,64 +203,85 @@ impl HistoryOp {
 
     /// Transition number and sender, from the magic (`status:rc;key`).
     pub fn transition(&self) -> Option<(i64, &str)> {
-        let (_, key) = self.magic.as_deref()?.split_once(';')?;
+        let (_, key) = self.magic()?.split_once(';')?;
         decode_key(key).map(|(transition, _, sender)| (transition, sender))
     }
 
-    fn fill(&mut self, node: Node<'_>, names: &HistoryNames) {
-        (self.call_id, self.target_rc) = (-1, -1);
-        for attr in node.numbered_attrs() {
-            if let Some(set) = names.0[attr.name_index()] {
-                set(self, attr);
+    fn read(node: Node<'_>, names: &HistoryNames) -> HistoryOp {
+        let mut numbers = Numbers {
+            interval_ms: 0,
+            target_rc: -1,
+            call_id: -1,
+            rc: None,
+            status: None,
+            last_rc_change: None,
+        };
+        let texts = node.pieces(|attr| match names.0[attr.name_index()]? {
+            Meaning::Words(words) => Some(words as usize),
+            Meaning::Number(set) => {
+                set(&mut numbers, attr.value());
+                None
             }
-        }
-        if self.key.is_none() {
-            self.key.clone_from(&self.id);
-        }
+        });
+        let Numbers { interval_ms, target_rc, call_id, rc, status, last_rc_change } = numbers;
+        HistoryOp { interval_ms, target_rc, call_id, rc, status, last_rc_change, texts }
     }
 }
 
-/// What an attribute of an `<lrm_rsc_op>` sets.
-type Setter = fn(&mut HistoryOp, Attr<'_>);
+/// What an attribute of an `<lrm_rsc_op>` means.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Words(Words),
+    Number(fn(&mut Numbers, &str)),
+}
 
-/// For each name in a document, what it sets: most of a CIB is history, so its attributes are gone
+/// For each name in a document, what it means: most of a CIB is history, so its attributes are gone
 /// through once rather than looked up by name.
-pub(crate) struct HistoryNames(Vec<Option<Setter>>);
+pub(crate) struct HistoryNames(Vec<Option<Meaning>>);
 
 impl HistoryNames {
     pub(crate) fn of(doc: &Doc) -> HistoryNames {
-        HistoryNames(doc.names().map(setter).collect())
+        HistoryNames(doc.names().map(Meaning::of).collect())
     }
 }
 
-fn setter(name: &str) -> Option<Setter> {
-    Some(match name {
-        "id" => |op, a| op.id = Some(a.text()),
-        "operation" => |op, a| op.operation = Some(a.text()),
-        "operation_key" => |op, a| op.key = Some(a.text()).filter(|key| !key.is_empty()),
-        "interval" => |op, a| {
-            op.interval_ms = scan_int(a.value()).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        },
-        "call-id" => |op, a| op.call_id = scan_int(a.value()).unwrap_or(-1),
-        "rc-code" => |op, a| op.rc = scan_int(a.value()),
-        "op-status" => |op, a| op.status = scan_int(a.value()),
-        "transition-key" => |op, a| op.target_rc = decode_key(a.value()).map_or(-1, |d| d.1),
-        "transition-magic" => |op, a| op.magic = Some(a.text()),
-        "last-rc-change" => |op, a| op.last_rc_change = scan_int(a.value()),
-        "on_node" => |op, a| op.on_node = Some(a.text()),
-        "exit-reason" => |op, a| op.exit_reason = Some(a.text()),
-        "op-digest" => |op, a| op.digest = Some(a.text()),
-        "op-restart-digest" => |op, a| op.restart_digest = Some(a.text()),
-        "op-secure-digest" => |op, a| op.secure_digest = Some(a.text()),
-        "op-force-restart" => |op, a| op.force_restart = Some(a.text()),
-        "op-secure-params" => |op, a| op.secure_params = Some(a.text()),
-        "crm_feature_set" => |op, a| op.feature_set = Some(a.text()),
-        "migrate_source" => |op, a| op.migrate_source = Some(a.text()),
-        "migrate_target" => |op, a| op.migrate_target = Some(a.text()),
-        "exec-time" => |op, a| op.timings.0 = Some(a.text()),
-        "queue-time" => |op, a| op.timings.1 = Some(a.text()),
-        _ => return None,
-    })
+impl Meaning {
+    fn of(name: &str) -> Option<Meaning> {
+        use Meaning::Number;
+        let words = match name {
+            "interval" => {
+                return Some(Number(|op, v| {
+                    let number = scan_int(v).and_then(|n| u32::try_from(n).ok());
+                    op.interval_ms = number.unwrap_or(0);
+                }));
+            }
+            "call-id" => return Some(Number(|op, v| op.call_id = scan_int(v).unwrap_or(-1))),
+            "rc-code" => return Some(Number(|op, v| op.rc = scan_int(v))),
+            "op-status" => return Some(Number(|op, v| op.status = scan_int(v))),
+            "transition-key" => {
+                return Some(Number(|op, v| op.target_rc = decode_key(v).map_or(-1, |d| d.1)));
+            }
+            "last-rc-change" => return Some(Number(|op, v| op.last_rc_change = scan_int(v))),
+            "id" => Words::Id,
+            "operation" => Words::Operation,
+            "operation_key" => Words::Key,
+            "transition-magic" => Words::Magic,
+            "on_node" => Words::OnNode,
+            "exit-reason" => Words::ExitReason,
+            "op-digest" => Words::Digest,
+            "op-restart-digest" => Words::RestartDigest,
+            "op-secure-digest" => Words::SecureDigest,
+            "op-force-restart" => Words::ForceRestart,
+            "op-secure-params" => Words::SecureParams,
+            "crm_feature_set" => Words::FeatureSet,
+            "migrate_source" => Words::MigrateSource,
+            "migrate_target" => Words::MigrateTarget,
+            "exec-time" => Words::ExecTime,
+            "queue-time" => Words::QueueTime,
+            _ => return None,
+        };
+        Some(Meaning::Words(words))
+    }
 }
 
 /// Transition, expected exit status and sender of a transition key
@@ -182,18 +294,8 @@ fn decode_key(key: &str) -> Option<(i64, i64, &str)> {
 }
 
 /// What one `<lrm_resource>` records.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ResourceHistory {
-    /// The resource's id as the executor knows it.
-    pub id: Option<Text>,
-    /// Class of the agent.
-    pub class: Option<Text>,
-    /// Provider of the agent.
-    pub provider: Option<Text>,
-    /// Name of the agent.
-    pub agent: Option<Text>,
-    /// The container that it ran in.
-    pub container: Option<Text>,
     /// When the resource was locked to this node, seconds since the epoch, 0 if it was not.
     pub shutdown_lock: i64,
     /// Operations in document order. Most resources do not run on most nodes, where a probe is all
@@ -201,43 +303,67 @@ pub struct ResourceHistory {
     pub ops: SmallVec<[HistoryOp; 1]>,
     /// Further attributes of the element.
     pub others: Vec<(Str, Text)>,
+    texts: Pieces<{ OWN.len() }>,
 }
 
+/// The attributes of an `<lrm_resource>` that most have.
+const OWN: [&str; 5] = ["id", "class", "provider", "type", "container"];
+
 impl ResourceHistory {
-    fn fill(&mut self, node: Node<'_>, names: &HistoryNames) {
+    fn read(node: Node<'_>, names: &HistoryNames) -> ResourceHistory {
         let ops = node.children_named("lrm_rsc_op");
         // Counted first: room to spare would be most of a model's memory.
-        self.ops.resize_with(ops.clone().count(), HistoryOp::default);
-        for (op, node) in self.ops.iter_mut().zip(ops) {
-            op.fill(node, names);
-        }
-        for attr in node.numbered_attrs() {
-            match attr.name() {
-                "id" => self.id = Some(attr.text()),
-                "class" => self.class = Some(attr.text()),
-                "provider" => self.provider = Some(attr.text()),
-                "type" => self.agent = Some(attr.text()),
-                "container" => self.container = Some(attr.text()),
-                name => {
-                    if name == "shutdown-lock" {
-                        self.shutdown_lock = scan_int(attr.value()).unwrap_or(0);
-                    }
-                    self.others.push((name.into(), attr.text()));
+        let mut read = SmallVec::with_capacity(ops.clone().count());
+        read.extend(ops.map(|op| HistoryOp::read(op, names)));
+        let (mut shutdown_lock, mut others) = (0, Vec::new());
+        let texts = node.pieces(|attr| {
+            let name = attr.name();
+            let own = OWN.iter().position(|own| *own == name);
+            if own.is_none() {
+                if name == "shutdown-lock" {
+                    shutdown_lock = scan_int(attr.value()).unwrap_or(0);
                 }
+                others.push((name.into(), attr.text()));
             }
-        }
+            own
+        });
+        ResourceHistory { shutdown_lock, ops: read, others, texts }
+    }
+
+    /// The resource's id as the executor knows it.
+    pub fn id(&self) -> Option<&str> {
+        self.texts.get(0)
+    }
+
+    /// The same, to be kept.
+    pub fn id_text(&self) -> Option<Text> {
+        self.texts.text(0)
+    }
+
+    /// Class of the agent.
+    pub fn class(&self) -> Option<&str> {
+        self.texts.get(1)
+    }
+
+    /// Provider of the agent.
+    pub fn provider(&self) -> Option<&str> {
+        self.texts.get(2)
+    }
+
+    /// Name of the agent.
+    pub fn agent(&self) -> Option<&str> {
+        self.texts.get(3)
+    }
+
+    /// The container that it ran in.
+    pub fn container(&self) -> Option<&str> {
+        self.texts.get(4)
     }
 
     /// All attributes of the element.
     pub fn attrs(&self) -> Vec<(Str, Str)> {
-        let own = [
-            ("id", &self.id),
-            ("class", &self.class),
-            ("provider", &self.provider),
-            ("type", &self.agent),
-            ("container", &self.container),
-        ];
-        let own = own.into_iter().filter_map(|(n, v)| Some((n.into(), Str::from(&**v.as_ref()?))));
+        let own = OWN.iter().zip(0..);
+        let own = own.filter_map(|(name, n)| Some(((*name).into(), self.texts.get(n)?.into())));
         own.chain(self.others.iter().map(|(n, v)| (n.clone(), Str::from(&**v)))).collect()
     }
 }
@@ -293,11 +419,8 @@ impl NodeState {
                 .unwrap_or_default(),
             history: history.map(|h| {
                 let entries = h.children_named("lrm_resource");
-                let mut list = Vec::new();
-                list.resize_with(entries.clone().count(), ResourceHistory::default);
-                for (entry, node) in list.iter_mut().zip(entries) {
-                    entry.fill(node, names);
-                }
+                let mut list = Vec::with_capacity(entries.clone().count());
+                list.extend(entries.map(|entry| ResourceHistory::read(entry, names)));
                 list
             }),
         }

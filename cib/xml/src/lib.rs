@@ -17,7 +17,7 @@ mod xpath;
 
 pub use journal::Journal;
 pub use read::{ParseError, Position};
-pub use shared::Text;
+pub use shared::{Pieces, Text};
 pub use tree::{Attr, Children, Doc, Kind, Node, NodeId};
 pub use write::Style;
 pub use xpath::{

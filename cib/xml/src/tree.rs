@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rustc_hash::FxHashMap;
 
 use crate::journal::Journal;
-use crate::shared::{Text, Texts};
+use crate::shared::{Pieces, Text, Texts};
 
 pub(crate) const NONE: u32 = u32::MAX;
 /// Growth that is not worth a compaction, in nodes and in bytes of text.
@@ -474,6 +474,17 @@ impl<'a> Node<'a> {
             at = data.next;
             Some(Attr { doc, data })
         })
+    }
+
+    /// The values of those attributes that `number` gives a number, to be kept.
+    pub fn pieces<const N: usize>(
+        self,
+        mut number: impl FnMut(Attr<'a>) -> Option<usize>,
+    ) -> Pieces<N> {
+        self.doc.text.pieces(self.numbered_attrs().filter_map(|attr| {
+            let Span { start, len } = attr.data.value;
+            number(attr).map(|number| (number, start, len))
+        }))
     }
 
     /// The element above, `None` for the root and detached nodes.

@@ -89,10 +89,10 @@ fn hasty_starts(model: &Model) -> Vec<String> {
         let timeout = i64::from(timeout_ms(own.or(default)));
         let histories = model.node_states.iter().flat_map(|s| s.history.iter().flatten());
         let taken = histories
-            .filter(|h| h.id.as_deref().map(cib_model::base_name) == Some(&*def.id))
+            .filter(|h| h.id().map(cib_model::base_name) == Some(&*def.id))
             .flat_map(|h| h.ops.iter())
-            .filter(|op| op.operation.as_deref() == Some("start"))
-            .filter_map(|op| cib_model::scan_int(op.timings.0.as_deref()?))
+            .filter(|op| op.operation() == Some("start"))
+            .filter_map(|op| cib_model::scan_int(op.exec_time()?))
             .max();
         if let Some(taken) = taken.filter(|taken| *taken > timeout) {
             found.push(format!(

@@ -135,10 +135,10 @@ fn collect(info: &Info, view: &Overview, fencing: &[(Record, u64)]) -> Shown {
         .failed
         .iter()
         .map(|f| Failure {
-            operation: f.op.key.as_deref().unwrap_or("an operation").to_owned(),
+            operation: f.op.key().unwrap_or("an operation").to_owned(),
             node: view.nodes[f.node].name.to_string(),
             code: f.op.rc.unwrap_or(-1),
-            reason: f.op.exit_reason.as_deref().unwrap_or_default().to_owned(),
+            reason: f.op.exit_reason().unwrap_or_default().to_owned(),
         })
         .collect();
     let last = last_of_each(fencing);

@@ -498,7 +498,7 @@ fn history(ws: &Ws, order: &[NodeIx]) -> Vec<NodeHistoryView> {
         }
         let mut resources = Vec::new();
         for (entry_at, entry) in history.iter().enumerate() {
-            let Some(id) = &entry.id else { continue };
+            let Some(id) = &entry.id() else { continue };
             let Some(rsc) = ws.find_rsc(id) else { continue };
             let (fail_count, last_failure) = ws.recorded_failures(node, rsc);
             let last_failure = if fail_count > 0 { last_failure } else { 0 };

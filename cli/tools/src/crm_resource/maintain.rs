@@ -70,7 +70,7 @@ fn forget(work: &mut Work<'_>, failed_only: bool, out: &mut Out) -> Result<(), F
                 continue;
             }
             let failed = work.cluster.view.failed.iter().any(|f| {
-                let key = f.op.key.as_deref().and_then(cib_model::parse_op_key);
+                let key = f.op.key().and_then(cib_model::parse_op_key);
                 key.is_some_and(|(rsc, op, ms)| {
                     rsc == id
                         && f.node == history.node

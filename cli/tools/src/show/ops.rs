@@ -53,7 +53,7 @@ pub(crate) fn shown_ops<'a>(view: &'a Overview, history: &RscHistoryView) -> Vec
     let mut ops: Vec<&HistoryOp> = view
         .ops(history)
         .iter()
-        .filter(|op| op.operation.as_deref() != Some("notify"))
+        .filter(|op| op.operation() != Some("notify"))
         .filter(|op| !(op.rc == Some(7) && op.is_probe()))
         .collect();
     ops.sort_by_key(|op| op.call_id);
@@ -62,7 +62,7 @@ pub(crate) fn shown_ops<'a>(view: &'a Overview, history: &RscHistoryView) -> Vec
 
 /// An operation's name; a monitor that does not recur is a probe.
 pub(crate) fn task(op: &HistoryOp) -> &str {
-    if op.is_probe() { "probe" } else { op.operation.as_deref().unwrap_or_default() }
+    if op.is_probe() { "probe" } else { op.operation().unwrap_or_default() }
 }
 
 /// One line about an operation.
@@ -78,8 +78,7 @@ pub(super) fn op_text(op: &HistoryOp, timing: bool) -> String {
         if let Some(at) = op.last_rc_change.filter(|at| *at > 0) {
             text.push_str(&format!(" last-rc-change=\"{}\"", time_text(at)));
         }
-        let (exec, queue) = &op.timings;
-        for (name, value) in [("exec-time", exec), ("queue-time", queue)] {
+        for (name, value) in [("exec-time", op.exec_time()), ("queue-time", op.queue_time())] {
             if let Some(value) = value {
                 text.push_str(&format!(" {name}=\"{value}ms\""));
             }
@@ -92,7 +91,7 @@ pub(super) fn op_text(op: &HistoryOp, timing: bool) -> String {
 
 /// A failure in a sentence.
 pub(super) fn friendly(op: &HistoryOp, node: &str) -> String {
-    let key = op.key.as_deref().unwrap_or_default();
+    let key = op.key().unwrap_or_default();
     let (rsc, name, interval) =
         cib_model::parse_op_key(key).unwrap_or(("unknown resource", "unknown action", 0));
     let mut text = format!("{rsc} ");
@@ -101,7 +100,7 @@ pub(super) fn friendly(op: &HistoryOp, node: &str) -> String {
     }
     let name = if name == "monitor" && interval == 0 { "probe" } else { name };
     text.push_str(&format!("{name} on {node}"));
-    let reason = op.exit_reason.as_deref().filter(|r| !r.is_empty());
+    let reason = op.exit_reason().filter(|r| !r.is_empty());
     if op.status.unwrap_or(0) == 0 {
         text.push_str(&format!(" returned '{}'", exit_status_text(op.rc.unwrap_or(0))));
         if let Some(reason) = reason {
@@ -117,7 +116,7 @@ pub(super) fn friendly(op: &HistoryOp, node: &str) -> String {
     if let Some(at) = op.last_rc_change {
         text.push_str(&format!(" at {}", time_text(at)));
     }
-    let exec = op.timings.0.as_deref().and_then(|t| t.parse::<u32>().ok());
+    let exec = op.exec_time().and_then(|t| t.parse::<u32>().ok());
     if let Some(ms) = exec.filter(|ms| *ms > 0) {
         text.push_str(&format!(" after {}", interval_text(ms)));
     }
@@ -126,7 +125,7 @@ pub(super) fn friendly(op: &HistoryOp, node: &str) -> String {
 
 /// A failure with all that was recorded.
 pub(super) fn technical(op: &HistoryOp, node: &str) -> String {
-    let key = op.key.as_deref().unwrap_or("unknown operation");
+    let key = op.key().unwrap_or("unknown operation");
     let rc = op.rc.unwrap_or(0);
     let mut text = format!(
         "{key} on {node} '{}' ({rc}): call={}, status='{}'",
@@ -134,15 +133,14 @@ pub(super) fn technical(op: &HistoryOp, node: &str) -> String {
         op.call_id,
         status_text(op.status)
     );
-    if let Some(reason) = op.exit_reason.as_deref().filter(|r| !r.is_empty()) {
+    if let Some(reason) = op.exit_reason().filter(|r| !r.is_empty()) {
         text.push_str(&format!(", exitreason='{reason}'"));
     }
     if let Some(at) = op.last_rc_change {
         text.push_str(&format!(", last-rc-change='{}'", time_text(at)));
     }
-    let (exec, queue) = &op.timings;
-    for (name, value) in [("queued", queue), ("exec", exec)] {
-        if let Some(value) = value.as_deref().filter(|v| !v.is_empty()) {
+    for (name, value) in [("queued", op.queue_time()), ("exec", op.exec_time())] {
+        if let Some(value) = value.filter(|v| !v.is_empty()) {
             text.push_str(&format!(", {name}={value}ms"));
         }
     }

@@ -563,7 +563,7 @@ impl Cluster {
     /// Failed operations that are to be shown.
     pub(crate) fn failures<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = &'a OpView> {
         self.view.failed.iter().filter(|f| {
-            let key = f.op.key.as_deref().unwrap_or_default();
+            let key = f.op.key().unwrap_or_default();
             report.nodes.has_node(&self.node(f.node).name)
                 && !f.op.is_masked_probe_failure()
                 && cib_model::parse_op_key(key).is_some_and(|(rsc, ..)| report.resources.has(rsc))

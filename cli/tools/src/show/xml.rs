@@ -377,14 +377,14 @@ impl Cluster {
                         .attr("rc_text", exit_status_text(rc))
                         .maybe("interval", interval);
                     if report.show.timing {
-                        let ms = |t: &Option<cib_model::Text>| t.as_ref().map(|t| format!("{t}ms"));
+                        let ms = |t: Option<&str>| t.map(|t| format!("{t}ms"));
                         each = each
                             .maybe(
                                 "last-rc-change",
                                 op.last_rc_change.filter(|t| *t > 0).map(time_text),
                             )
-                            .maybe("exec-time", ms(&op.timings.0))
-                            .maybe("queue-time", ms(&op.timings.1));
+                            .maybe("exec-time", ms(op.exec_time()))
+                            .maybe("queue-time", ms(op.queue_time()));
                     }
                     resource.push(each);
                 }
@@ -402,22 +402,22 @@ impl Cluster {
         for failure in self.failures(report) {
             let op = &failure.op;
             let rc = op.rc.unwrap_or(0);
-            let named = if op.key == op.id { "id" } else { "op_key" };
+            let named = if op.key() == op.id() { "id" } else { "op_key" };
             let mut element = Element::new("failure")
-                .maybe(named, op.key.as_ref())
+                .maybe(named, op.key().as_ref())
                 .attr("node", &self.node(failure.node).name)
                 .attr("exitstatus", exit_status_text(rc))
-                .attr("exitreason", op.exit_reason.as_deref().unwrap_or("none"))
+                .attr("exitreason", op.exit_reason().unwrap_or("none"))
                 .attr("exitcode", rc)
                 .attr("call", op.call_id)
                 .attr("status", status_text(op.status));
             if let Some(at) = op.last_rc_change.filter(|t| *t > 0) {
                 element = element
                     .attr("last-rc-change", crate::dates::Date::from_epoch(at).text(true))
-                    .maybe("queued", op.timings.1.as_ref())
-                    .maybe("exec", op.timings.0.as_ref())
+                    .maybe("queued", op.queue_time())
+                    .maybe("exec", op.exec_time())
                     .attr("interval", op.interval_ms)
-                    .maybe("task", op.operation.as_ref());
+                    .maybe("task", op.operation().as_ref());
             }
             out.push(element);
         }

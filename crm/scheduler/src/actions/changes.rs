@@ -1,6 +1,8 @@
 //! What changed in the configuration since operations were recorded.
 
-use cib_model::{ResourceHistory, Str, Text};
+use std::sync::Arc;
+
+use cib_model::{ResourceHistory, Str};
 use rustc_hash::FxHashMap;
 
 use crate::base::{NodeIx, OpRef, RscIx, Sym, Ws, ar, rf, task};
@@ -27,7 +29,7 @@ impl Ws {
                 .filter(|(_, s)| s.history.is_some() && s.name.as_deref() == Some(&*name));
             let (Some((at, state)), None) = (named.next(), named.next()) else { continue };
             for (r, entry) in state.history.iter().flatten().enumerate() {
-                let Some(id) = entry.id.as_deref().filter(|_| !entry.ops.is_empty()) else {
+                let Some(id) = entry.id().filter(|_| !entry.ops.is_empty()) else {
                     continue;
                 };
                 for rsc in by_id.get(id).into_iter().flatten().rev().copied() {
@@ -77,12 +79,13 @@ impl Ws {
     }
 
     fn check_active_op(&mut self, at: OpRef, rsc: RscIx, node: NodeIx) {
-        let op = self.op(at);
+        let model = Arc::clone(&self.model);
+        let op = at.of(&model);
         let (interval, call) = (op.interval_ms, op.call_id);
-        let name = op.operation.clone().unwrap_or_else(|| "".into());
+        let name = op.operation().unwrap_or_default();
         let kept = ["monitor", "start", "promote", "migrate_from"];
         if interval > 0 && (self[rsc].is(rf::MAINTENANCE) || self[node].maintenance) {
-            let name = self.names.intern(&name);
+            let name = self.names.intern(name);
             self.schedule_cancel(rsc, call, name, interval, node);
         } else if interval > 0 || kept.iter().any(|k| name.eq_ignore_ascii_case(k)) {
             if self.needs_host_address(rsc) {
@@ -108,10 +111,9 @@ impl Ws {
         active: bool,
     ) -> bool {
         let def = &self[rsc].def;
-        let differs = |old: &Option<Text>, new: &Option<Str>| old.as_deref() != new.as_deref();
-        let changed = differs(&old.agent, &def.agent)
-            || differs(&old.class, &def.class)
-            || differs(&old.provider, &def.provider);
+        let changed = old.agent() != def.agent.as_deref()
+            || old.class() != def.class.as_deref()
+            || old.provider() != def.provider.as_deref();
         if changed {
             self.trigger_unfencing(Some(rsc), Some(node), "Device definition changed");
             if active {
@@ -124,13 +126,12 @@ impl Ws {
 
     /// Compares one active operation with the configuration; says whether it changed.
     pub(crate) fn check_action_config(&mut self, rsc: RscIx, node: NodeIx, at: OpRef) -> bool {
-        let op = self.op(at);
+        let model = Arc::clone(&self.model);
+        let op = at.of(&model);
         let (interval, call) = (op.interval_ms, op.call_id);
-        let has_restart = op.restart_digest.is_some();
-        let recorded_secure = op.secure_digest.clone();
-        let Some(text) = op.operation.clone() else { return false };
-        let mut name = self.names.intern(&text);
-        if interval > 0 && self.action_config(rsc, &text, interval, false).is_none() {
+        let Some(text) = op.operation() else { return false };
+        let mut name = self.names.intern(text);
+        if interval > 0 && self.action_config(rsc, text, interval, false).is_none() {
             if self.config.cancel_removed {
                 self.schedule_cancel(rsc, call, name, interval, node);
             }
@@ -143,17 +144,16 @@ impl Ws {
         let found = self.compare_digest(rsc, at, node);
         if self.config.sanitized
             && found.matches != DigestMatch::Match
-            && recorded_secure.is_some()
-            && found.secure.as_deref() == recorded_secure.as_deref()
+            && op.secure_digest().is_some()
+            && found.secure.as_deref() == op.secure_digest()
         {
-            let magic = self.op(at).magic.clone();
             let line = format!(
                 "Only 'private' parameters to {}-interval {} for {} on {} changed: {}",
                 readable_interval(interval),
                 self.names.text(name),
                 self[rsc].id,
                 self[node].name,
-                magic.as_deref().unwrap_or("(null)")
+                op.magic().unwrap_or("(null)")
             );
             self.notes.push(crate::Note::Remark(line));
             return false;
@@ -162,7 +162,7 @@ impl Ws {
             DigestMatch::Match => return false,
             DigestMatch::Restart => self.force_restart(rsc, name, interval, node),
             _ if interval > 0 => self.reschedule(rsc, name, interval, node),
-            _ if has_restart => {
+            _ if op.restart_digest().is_some() => {
                 self.trigger_unfencing(Some(rsc), Some(node), "Device parameters changed (reload)");
                 self.schedule_reload(rsc, node);
             }

@@ -73,6 +73,15 @@ pub(crate) struct OpRef {
     pub(crate) op: u32,
 }
 
+impl OpRef {
+    /// The operation, of a model that it was found in.
+    pub(crate) fn of(self, model: &Model) -> &HistoryOp {
+        let history = model.node_states[self.state as usize].history.as_ref();
+        let resources = history.expect("an operation reference names an existing history");
+        &resources[self.rsc as usize].ops[self.op as usize]
+    }
+}
+
 /// The recorded history of one resource on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HistRsc {
@@ -216,9 +225,7 @@ impl Ws {
     }
 
     pub(crate) fn op(&self, op: OpRef) -> &HistoryOp {
-        let history = self.model.node_states[op.state as usize].history.as_ref();
-        let resources = history.expect("an operation reference names an existing history");
-        &resources[op.rsc as usize].ops[op.op as usize]
+        op.of(&self.model)
     }
 
     // Nodes

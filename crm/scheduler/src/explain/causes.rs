@@ -113,10 +113,10 @@ impl Causes<'_> {
             return self.add(format!("{id} is blocked by a failure"), None);
         };
         let op = ws.op(found.op);
-        let what = op.operation.as_deref().unwrap_or("an operation");
+        let what = op.operation().unwrap_or("an operation");
         let (node, code) = (ws[found.node].name.clone(), op.rc.unwrap_or(-1));
         let mut text = format!("{id} is blocked: {what} on {node} failed with {code}");
-        if let Some(reason) = op.exit_reason.as_deref().filter(|r| !r.is_empty()) {
+        if let Some(reason) = op.exit_reason().filter(|r| !r.is_empty()) {
             text.push_str(&format!(", '{reason}'"));
         }
         if what == "stop" && !ws.config.fencing_enabled {

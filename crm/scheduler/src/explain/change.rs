@@ -247,10 +247,10 @@ fn forget_failures(model: &mut Model, rsc: &str, node: &Str) {
         }
         let own =
             |id: Option<&str>| id.is_some_and(|id| id == rsc || cib_model::base_name(id) == rsc);
-        for history in state.history.iter_mut().flatten().filter(|h| own(h.id.as_deref())) {
+        for history in state.history.iter_mut().flatten().filter(|h| own(h.id())) {
             history.ops.retain(|op| {
                 let failed = op.target_rc >= 0 && op.rc.is_some_and(|rc| rc != op.target_rc);
-                !failed && !op.id.as_deref().is_some_and(|id| id.contains("_last_failure_"))
+                !failed && !op.id().is_some_and(|id| id.contains("_last_failure_"))
             });
         }
     }

@@ -244,11 +244,11 @@ fn failed(ws: &Ws, rsc: RscIx, node: NodeIx, what: &str) -> String {
     let found = ws.failed.iter().rev().find(|f| f.node == node && family(f.rsc));
     let Some(found) = found else { return what.to_owned() };
     let op = ws.op(found.op);
-    let name = op.operation.as_deref().unwrap_or("operation");
+    let name = op.operation().unwrap_or("operation");
     let code = op.rc.unwrap_or(-1);
     let mut text = format!("{what}: {name} ended with {code}");
     text.push_str(&format!(" ({})", cib_model::exit_status_text(code).to_lowercase()));
-    if let Some(reason) = op.exit_reason.as_deref().filter(|r| !r.is_empty()) {
+    if let Some(reason) = op.exit_reason().filter(|r| !r.is_empty()) {
         text.push_str(&format!(", '{reason}'"));
     }
     text

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use cib_model::{Attrs, Str, capabilities, compare_versions};
 use cib_xml::digest::md5_hex;
@@ -129,9 +130,9 @@ impl Ws {
         let digest = digest_of(&all);
         let secure = secure.then(|| self.secure_digest(rsc, (&all, &digest), &base, op));
         let compared =
-            op.filter(|o| self.op(*o).restart_digest.is_some() || self.expired_ops.contains(o));
+            op.filter(|o| self.op(*o).restart_digest().is_some() || self.expired_ops.contains(o));
         let restart = compared.map(|o| self.op(o)).map(|o| {
-            let keep = o.force_restart.as_deref();
+            let keep = o.force_restart();
             digest_of(&without(&all, |n| keep.is_some_and(|list| !list.split(' ').any(|k| k == n))))
         });
         Digests { matches, all: digest, secure, restart }
@@ -147,13 +148,13 @@ impl Ws {
     ) -> Str {
         let recorded = op.map(|o| self.op(o));
         let version = recorded
-            .and_then(|o| o.feature_set.as_deref())
+            .and_then(|o| o.feature_set())
             .or(self.model.feature_set.as_deref())
             .unwrap_or(crate::FEATURE_SET);
         let old = compare_versions(version, "3.16.0") == Ordering::Less;
         let secret = match recorded {
             None => Some(" passwd password user "),
-            Some(op) => op.secure_params.as_deref(),
+            Some(op) => op.secure_params(),
         };
         let is_secret = |n: &str| secret.is_some_and(|list| list.split(' ').any(|s| s == n));
         let fencing = capabilities(self[rsc].def.class.as_deref()).fencing;
@@ -188,25 +189,23 @@ impl Ws {
 
     /// Compares the digests of a recorded operation with those of the parameters now.
     pub(crate) fn compare_digest(&mut self, rsc: RscIx, at: OpRef, node: NodeIx) -> Digests {
-        let op = self.op(at);
+        let model = Arc::clone(&self.model);
+        let op = at.of(&model);
         let interval = op.interval_ms;
-        let name = op.operation.clone().unwrap_or_else(|| "".into());
-        let recorded_all = op.digest.clone();
         let expired = self.expired_ops.contains(&at);
-        let recorded_restart = self.op(at).restart_digest.clone();
-        let name = self.names.intern(&name);
+        let name = self.names.intern(op.operation().unwrap_or_default());
         let secure = self.config.sanitized;
         let mut found = self.cached_digests(rsc, name, interval, node, Some(at), secure);
-        let restart_differs = match (&found.restart, &recorded_restart) {
+        let restart_differs = match (&found.restart, op.restart_digest()) {
             (None, _) => false,
             (Some(_), _) if expired => true,
-            (Some(now), Some(then)) => **now != **then,
+            (Some(now), Some(then)) => **now != *then,
             (Some(_), None) => true,
         };
         found.matches = if restart_differs {
             DigestMatch::Restart
         } else {
-            match recorded_all {
+            match op.digest() {
                 None => DigestMatch::Unknown,
                 Some(all) if *all == *found.all => DigestMatch::Match,
                 Some(_) if interval == 0 && found.matches == DigestMatch::Restart => {

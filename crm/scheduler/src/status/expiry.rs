@@ -10,7 +10,7 @@ use crate::base::{ParamCheck, RscIx, Ws, ar};
 impl Ws {
     /// Whether a result expired; schedules that the fail count is cleared where that is due.
     pub(crate) fn check_expiry(&mut self, h: &History) -> bool {
-        let id = self.op(h.op).id.as_deref();
+        let id = self.op(h.op).id();
         let is_last_failure = id.is_some_and(|id| id.ends_with("_last_failure_0"));
         if h.status == ExecStatus::NotInstalled {
             return false;
@@ -51,7 +51,7 @@ impl Ws {
             }
         }
         let harmless = matches!(h.rc, 0 | 7 | 8 | 190 | 191);
-        expired && !(h.interval_ms == 0 && &*h.task == "monitor" && harmless)
+        expired && !(h.interval_ms == 0 && h.task == "monitor" && harmless)
     }
 
     /// A remote connection's failure counts until its node was fenced.
@@ -64,7 +64,7 @@ impl Ws {
     }
 
     fn parameters_changed(&mut self, h: &History) -> bool {
-        if !matches!(&*h.task, "start" | "monitor") {
+        if !matches!(h.task, "start" | "monitor") {
             return false;
         }
         if self.needs_host_address(h.rsc) {

@@ -113,19 +113,18 @@ impl Ws {
         let mut ops = self.ops_of(&self[node].name, rsc);
         ops.retain(|at| {
             let recorded = self.op(*at);
-            recorded.operation.as_deref() == Some(&conf.name)
-                && recorded.interval_ms == conf.interval_ms
+            recorded.operation() == Some(&conf.name) && recorded.interval_ms == conf.interval_ms
         });
         ops
     }
 
     fn is_matched_failure(&self, rsc: &str, name: &str, interval: u32, op: OpRef) -> bool {
         let op = self.op(op);
-        let same = op.operation.as_deref().is_some_and(|o| o.eq_ignore_ascii_case(name));
+        let same = op.operation().is_some_and(|o| o.eq_ignore_ascii_case(name));
         if op.interval_ms != interval || !same {
             return false;
         }
-        let id = op.id.as_deref().unwrap_or("");
+        let id = op.id().unwrap_or("");
         if id.eq_ignore_ascii_case(&format!("{rsc}_last_failure_0")) {
             return true;
         }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use cib_model::{
-    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, Text, base_name,
-    seconds_of_ms,
+    HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, base_name, seconds_of_ms,
 };
 
 use smallvec::SmallVec;
@@ -16,13 +15,13 @@ use crate::reasons::Reason;
 
 /// Which of two recorded operations is newer: 1 if the first, -1 if the second.
 pub(crate) fn compare_ops(a: &HistoryOp, b: &HistoryOp) -> i32 {
-    let same = |x: &Option<Text>, y: &Option<Text>| match (x, y) {
+    let same = |x: Option<&str>, y: Option<&str>| match (x, y) {
         (Some(x), Some(y)) => x.eq_ignore_ascii_case(y),
         (None, None) => true,
         _ => false,
     };
-    let same_node = same(&a.on_node, &b.on_node);
-    if same_node && a.id == b.id {
+    let same_node = same(a.on_node(), b.on_node());
+    if same_node && a.id() == b.id() {
         return 0;
     }
     let (a_id, b_id) = (a.call_id, b.call_id);
@@ -67,7 +66,7 @@ pub(crate) fn active_range<'a>(ops: impl Iterator<Item = &'a HistoryOp>) -> (i32
     let (mut implied_monitor, mut implied_role) = (-1, -1);
     for (at, op) in ops.enumerate() {
         let at = at as i32;
-        match op.operation.as_deref() {
+        match op.operation() {
             Some("stop") if op.status == Some(0) => stop = at,
             Some("start" | "migrate_from") => start = at,
             Some("monitor") if implied_monitor <= stop => {
@@ -104,7 +103,7 @@ impl Ws {
 
     fn link_removed_launched(&mut self, history: &[ResourceHistory]) {
         for entry in history {
-            let (Some(container), Some(id)) = (&entry.container, &entry.id) else { continue };
+            let (Some(container), Some(id)) = (&entry.container(), &entry.id()) else { continue };
             let (Some(launcher), Some(rsc)) = (self.find_rsc(container), self.find_rsc(id)) else {
                 continue;
             };
@@ -134,7 +133,7 @@ impl Ws {
         entry: &ResourceHistory,
         at: (u32, u32),
     ) -> Option<RscIx> {
-        let Some(id) = &entry.id else {
+        let Some(id) = &entry.id() else {
             self.error("Ignoring invalid lrm_resource entry: No id".into());
             return None;
         };
@@ -191,7 +190,7 @@ impl Ws {
             if op.interval_ms == 0 || op.status == Some(-1) {
                 continue;
             }
-            if let Some(name) = &op.operation {
+            if let Some(name) = &op.operation() {
                 let name = self.names.intern(name);
                 self.rsc_action(rsc, name, op.interval_ms, name, Some(node), true);
             }
@@ -285,13 +284,12 @@ impl Ws {
 
     /// A resource that only history knows.
     fn make_removed(&mut self, entry: &ResourceHistory) -> Option<RscIx> {
-        let id = entry.id.as_deref()?;
-        let text = |v: &Option<Text>| v.as_deref().unwrap_or("").to_owned();
+        let id = entry.id()?;
         let mut def = ResourceDef::primitive(
             id,
-            &text(&entry.class),
-            &text(&entry.provider),
-            &text(&entry.agent),
+            entry.class().unwrap_or_default(),
+            entry.provider().unwrap_or_default(),
+            entry.agent().unwrap_or_default(),
         );
         def.attrs = entry.attrs();
         let rsc = self.unpack_resource(Arc::new(def), None, None)?;
@@ -301,7 +299,7 @@ impl Ws {
             self.link_remote_node(rsc);
             self[node].shutdown = true;
         }
-        if entry.container.is_some() {
+        if entry.container().is_some() {
             self[rsc].set(rf::REMOVED_LAUNCHED);
         }
         self[rsc].set(rf::REMOVED);

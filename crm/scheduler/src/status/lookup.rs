@@ -27,9 +27,9 @@ impl Ws {
             let (Some(name), Some(history)) = (&state.name, &state.history) else { continue };
             let entry = index.entry(name.clone()).or_default();
             for (r, rsc) in history.iter().enumerate() {
-                if let Some(id) = &rsc.id {
+                if let Some(id) = rsc.id_text() {
                     let at = HistRsc { state: s as u32, rsc: r as u32 };
-                    entry.entry(id.clone()).or_default().push(at);
+                    entry.entry(id).or_default().push(at);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What migrations left behind: where the resource is after one that worked, failed or was cut
 //! short.
 
-use cib_model::{HistoryOp, Role, Text};
+use cib_model::{HistoryOp, Role, Str};
 
 use super::history::compare_ops;
 use super::outcome::History;
@@ -20,12 +20,12 @@ impl Ws {
     ) -> Option<OpRef> {
         let fits = |op: &HistoryOp| {
             let other = match name {
-                "migrate_to" => &op.migrate_target,
-                "migrate_from" => &op.migrate_source,
-                _ => &None,
+                "migrate_to" => op.migrate_target(),
+                "migrate_from" => op.migrate_source(),
+                _ => None,
             };
-            op.operation.as_deref() == Some(name)
-                && (peer.is_none() || !name.starts_with("migrate") || other.as_deref() == peer)
+            op.operation() == Some(name)
+                && (peer.is_none() || !name.starts_with("migrate") || other == peer)
         };
         let mut found = self.ops_of(node, rsc).into_iter().filter(|o| fits(self.op(*o)));
         let one = found.next()?;
@@ -48,7 +48,7 @@ impl Ws {
             return false;
         }
         self.ops_of(node, rsc).into_iter().any(|other| {
-            let name = self.op(other).operation.as_deref();
+            let name = self.op(other).operation();
             other != op
                 && matches!(name, Some("start" | "stop" | "migrate_to" | "migrate_from"))
                 && compare_ops(self.op(other), self.op(op)) > 0
@@ -62,7 +62,7 @@ impl Ws {
 
     fn newer_state(&self, rsc: &str, node: &str, to: Option<OpRef>, from: Option<OpRef>) -> bool {
         let Some(mut op) = from.or(to) else { return false };
-        let source = self.op(op).migrate_source.clone();
+        let source = self.op(op).migrate_source();
         if let (Some(to), true) = (to, from.is_some())
             && source.is_some_and(|s| s.eq_ignore_ascii_case(node))
         {
@@ -72,11 +72,12 @@ impl Ws {
     }
 
     /// Source and target of a migration, if the record makes sense.
-    fn migration_nodes(&mut self, h: &History, at_source: bool) -> Option<(Text, Text)> {
+    fn migration_nodes(&mut self, h: &History, at_source: bool) -> Option<(Str, Str)> {
         let op = self.op(h.op);
-        let (source, target) = (op.migrate_source.clone()?, op.migrate_target.clone()?);
-        let own = if at_source { &source } else { &target };
-        own.eq_ignore_ascii_case(&self[h.node].name).then_some((source, target))
+        let (source, target) = (op.migrate_source()?, op.migrate_target()?);
+        let own = if at_source { source } else { target };
+        let sound = own.eq_ignore_ascii_case(&self[h.node].name);
+        sound.then(|| (source.into(), target.into()))
     }
 
     pub(crate) fn succeeded_migrate_to(&mut self, h: &History) {

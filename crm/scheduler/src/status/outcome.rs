@@ -1,10 +1,14 @@
 //! What a single recorded operation says about the state of its resource.
 
-use cib_model::{ExecStatus, INFINITY, Role, Text, ctime_text, exit_status_text};
+use cib_model::{ExecStatus, INFINITY, Role, ctime_text, exit_status_text};
 
 use crate::base::ws_types::OpRef;
 use crate::base::{FailedOp, NodeIx, OnFail, RscIx, Ws, rf};
 use crate::reasons::Reason;
+
+/// The operations that say something about a resource's state.
+const TASKS: [&str; 8] =
+    ["monitor", "start", "stop", "promote", "demote", "migrate_to", "migrate_from", "asyncmon"];
 
 /// One recorded operation while it is looked at; its result may be reinterpreted.
 #[derive(Clone, Debug)]
@@ -12,7 +16,7 @@ pub(crate) struct History {
     pub(crate) rsc: RscIx,
     pub(crate) node: NodeIx,
     pub(crate) op: OpRef,
-    pub(crate) task: Text,
+    pub(crate) task: &'static str,
     pub(crate) interval_ms: u32,
     pub(crate) expected: i64,
     pub(crate) rc: i64,
@@ -68,7 +72,7 @@ impl Ws {
             _ => {}
         }
         let (strategy, role) = self.failure_handling(&history);
-        let container_stop = strategy == OnFail::RestartContainer && &*history.task == "stop";
+        let container_stop = strategy == OnFail::RestartContainer && history.task == "stop";
         if strategy == OnFail::Ignore || container_stop {
             self.update_state(&history, history.expected, *last_failure, on_fail);
             self[rsc].set(rf::IGNORE_FAILURE);
@@ -80,14 +84,14 @@ impl Ws {
         }
         self.process_failure(&history, strategy, role, last_failure, on_fail);
         if history.status == ExecStatus::ErrorHard {
-            let why = self.op(op).exit_reason.clone().filter(|r| !r.is_empty());
+            let why = self.op(op).exit_reason().filter(|r| !r.is_empty());
             let text = format!(
                 "Preventing {} from restarting on {} because of hard failure ({}{}) | {}",
                 self[parent].id,
                 self[node].name,
                 exit_status_text(history.rc),
                 why.map(|w| format!(": {w}")).unwrap_or_default(),
-                self.op(op).id.as_deref().unwrap_or_default()
+                self.op(op).id().unwrap_or_default()
             );
             if history.rc != 5 {
                 self.error(text);
@@ -106,22 +110,9 @@ impl Ws {
 
     fn read_op(&mut self, rsc: RscIx, node: NodeIx, at: OpRef) -> Option<History> {
         let op = self.op(at);
-        op.id.as_ref()?;
-        let task = op.operation.clone()?;
-        let matters = matches!(
-            &*task,
-            "monitor"
-                | "start"
-                | "stop"
-                | "promote"
-                | "demote"
-                | "migrate_to"
-                | "migrate_from"
-                | "asyncmon"
-        );
-        if !matters {
-            return None;
-        }
+        op.id()?;
+        let name = op.operation()?;
+        let task = TASKS.into_iter().find(|task| *task == name)?;
         let status = op
             .status
             .and_then(ExecStatus::from_code)
@@ -130,7 +121,7 @@ impl Ws {
         let (Some(status), Some(rc)) = (status, rc) else {
             let text = format!(
                 "Ignoring resource history entry {} for {} with invalid result",
-                op.id.as_deref().unwrap_or(""),
+                op.id().unwrap_or(""),
                 self[rsc].id
             );
             self.error(text);
@@ -219,7 +210,7 @@ impl Ws {
 
     /// A stop that failed for good on a node that cannot be fenced ends all recovery.
     fn block_if_unrecoverable(&mut self, h: &History) {
-        if &*h.task != "stop" || self.can_fence(h.node) {
+        if h.task != "stop" || self.can_fence(h.node) {
             return;
         }
         let text = format!(
@@ -275,8 +266,8 @@ impl Ws {
         if !self[h.node].online {
             return;
         }
-        let key = self.op(h.op).key.clone();
-        let known = self.failed.iter().any(|f| f.node == h.node && self.op(f.op).key == key);
+        let key = self.op(h.op).key();
+        let known = self.failed.iter().any(|f| f.node == h.node && self.op(f.op).key() == key);
         if !known {
             self.failed.push(FailedOp { op: h.op, node: h.node, rsc: h.rsc });
         }
@@ -285,11 +276,11 @@ impl Ws {
     /// What the configuration says about the failure of an operation: what to do, and the role
     /// that remains.
     fn failure_handling(&mut self, h: &History) -> (OnFail, Role) {
-        let config = self.action_config(h.rsc, &h.task, h.interval_ms, true);
-        let meta = self.action_meta(h.rsc, Some(h.node), &h.task, h.interval_ms, config);
+        let config = self.action_config(h.rsc, h.task, h.interval_ms, true);
+        let meta = self.action_meta(h.rsc, Some(h.node), h.task, h.interval_ms, config);
         let value = meta.get("on-fail").map(str::to_owned);
-        let on_fail = self.parse_on_fail(h.rsc, &h.task, h.interval_ms, value.as_deref());
-        (on_fail, self.role_after_failure(h.rsc, &h.task, on_fail))
+        let on_fail = self.parse_on_fail(h.rsc, h.task, h.interval_ms, value.as_deref());
+        (on_fail, self.role_after_failure(h.rsc, h.task, on_fail))
     }
 
     fn process_failure(
@@ -305,13 +296,13 @@ impl Ws {
         if self.config.symmetric || h.rc != 5 {
             let op = self.op(h.op);
             let when = op.last_rc_change.map_or("unknown time".into(), ctime_text);
-            let reason = op.exit_reason.as_deref().filter(|r| !r.is_empty());
+            let reason = op.exit_reason().filter(|r| !r.is_empty());
             let text = format!(
                 "Unexpected result ({}{}{}) was recorded for {} of {} on {} at {when}",
                 exit_status_text(h.rc),
                 if reason.is_some() { ": " } else { "" },
                 reason.unwrap_or(""),
-                if is_probe { "probe" } else { &h.task },
+                if is_probe { "probe" } else { h.task },
                 self[h.rsc].id,
                 self[h.node].name,
             );
@@ -321,7 +312,7 @@ impl Ws {
         if *on_fail < strategy {
             *on_fail = strategy;
         }
-        match &*h.task {
+        match h.task {
             "stop" => {
                 self.resource_location(h.rsc, Some(h.node), -INFINITY, Reason::FailedStop);
             }
@@ -373,11 +364,10 @@ impl Ws {
         } else if rc == 7 {
             clear_past_failure = true;
         } else {
-            match &*h.task {
+            match h.task {
                 "monitor" => {
-                    let key = |ws: &Ws, op: OpRef| ws.op(op).key.clone();
-                    clear_past_failure =
-                        last_failure.is_some_and(|f| key(self, f) == key(self, h.op));
+                    let key = self.op(h.op).key();
+                    clear_past_failure = last_failure.is_some_and(|f| self.op(f).key() == key);
                     if self[r].orig_role < Role::Started {
                         self.set_active(r);
                     }
@@ -420,22 +410,22 @@ impl Ws {
         if self.failure_is_newer(h, last_failure) {
             return;
         }
-        match &*h.task {
+        match h.task {
             "start" => {
                 self[h.rsc].set(rf::START_PENDING);
                 self.set_active(h.rsc);
             }
             "promote" => self[h.rsc].orig_role = Role::Promoted,
             "migrate_to" if self[h.node].unclean => {
-                let target = self.op(h.op).migrate_target.clone();
-                if let Some(target) = target.and_then(|t| self.find_node(&t)) {
+                let target = self.op(h.op).migrate_target();
+                if let Some(target) = target.and_then(|t| self.find_node(t)) {
                     self.stop_action(h.rsc, Some(target), false);
                 }
             }
             _ => {}
         }
-        if self[h.rsc].pending_action.is_none() && !(h.interval_ms == 0 && &*h.task == "monitor") {
-            let name = self.names.intern(&h.task);
+        if self[h.rsc].pending_action.is_none() && !(h.interval_ms == 0 && h.task == "monitor") {
+            let name = self.names.intern(h.task);
             self[h.rsc].pending_action = Some(name);
             self[h.rsc].pending_node = Some(h.node);
         }
@@ -443,7 +433,7 @@ impl Ws {
 
     fn failure_is_newer(&self, h: &History, last_failure: Option<OpRef>) -> bool {
         let Some(failure) = last_failure.map(|f| self.op(f)) else { return false };
-        if failure.operation.as_deref() != Some(&h.task) || failure.interval_ms != h.interval_ms {
+        if failure.operation() != Some(h.task) || failure.interval_ms != h.interval_ms {
             return false;
         }
         match (self.op(h.op).last_rc_change, failure.last_rc_change) {
@@ -463,9 +453,9 @@ impl Ws {
             if !op.is_masked_probe_failure() {
                 return None;
             }
-            let on = op.on_node.as_deref()?;
+            let on = op.on_node()?;
             let there = node.is_none_or(|n| self[n].name.eq_ignore_ascii_case(on));
-            let (named, _, _) = cib_model::parse_op_key(op.key.as_deref()?)?;
+            let (named, _, _) = cib_model::parse_op_key(op.key()?)?;
             (there && named == &**id).then_some(op.rc.unwrap_or(0))
         })
     }
