@@ -143,7 +143,7 @@ pub struct ResourceDef {
     /// Members of a group; what a clone or bundle holds.
     pub children: Vec<Arc<ResourceDef>>,
     /// The container, network and storage of a bundle.
-    pub bundle: Option<BundleDef>,
+    pub bundle: Option<Box<BundleDef>>,
 }
 
 /// A directory of the host that a container sees.
@@ -310,7 +310,7 @@ impl ResourceDef {
                 self.children = vec![inner];
             }
             ResourceKind::Bundle => {
-                self.bundle = Some(BundleDef::read(node)?);
+                self.bundle = Some(Box::new(BundleDef::read(node)?));
                 self.children = node.child("primitive").and_then(below).into_iter().collect();
             }
         }

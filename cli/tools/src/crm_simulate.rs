@@ -144,8 +144,7 @@ impl Session<'_> {
 
     /// Pretends to carry the plan out. Says whether it could be to its end.
     fn simulate(&mut self, state: &mut State, plan: Plan) -> Result<bool, input::Failure> {
-        let complete = self.execute(state, &plan);
-        drop(plan);
+        let complete = self.execute(state, plan);
         if !complete {
             self.out.error("Transition failed: terminated");
             self.out.error("An invalid transition was produced");
@@ -320,13 +319,15 @@ impl Session<'_> {
         if !self.quiet {
             self.out.spacer();
             self.out.open("Transition Summary");
-            let mut xml = Element::new("actions");
             for change in plan.summary() {
                 self.out.item(&change.text);
-                xml.push(change_xml(change));
             }
             self.out.close();
-            self.out.xml(xml);
+            if self.out.is_xml() {
+                let mut xml = Element::new("actions");
+                plan.summary().iter().for_each(|change| xml.push(change_xml(change)));
+                self.out.xml(xml);
+            }
         }
         Ok(())
     }

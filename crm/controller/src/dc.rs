@@ -345,11 +345,11 @@ impl Controller {
         let node = node_name.as_deref().and_then(|n| self.node_id(n));
         let delay = Duration::from_millis(self.options.cluster_delay_ms);
         let tag = self.tag(&action);
-        match (action.kind, action.operation.as_str()) {
+        match (action.kind, &*action.operation) {
             (ActionKind::Cluster, "stonith") => self.want_fence(now, &action),
             (ActionKind::Cluster, "do_shutdown") => {
                 let Some(node) = node else { return self.no_such_node(&action) };
-                let id = action.on_node_uuid.clone().unwrap_or_else(|| node.to_string());
+                let id = action.on_node_uuid.clone().unwrap_or_else(|| node.to_string().into());
                 self.effects.push_back(Effect::Cib(vec![CibWrite::Status(format!(
                     "<node_state id=\"{id}\" expected=\"down\"/>"
                 ))]));
@@ -362,7 +362,7 @@ impl Controller {
             }
             (ActionKind::Cluster, "lrm_delete") | (ActionKind::Resource, "delete") => {
                 let Some(node) = node else { return self.no_such_node(&action) };
-                let resource = action.resource.as_ref().map(|r| r.id.clone());
+                let resource = action.resource.as_ref().map(|r| r.id.to_string());
                 self.begin(node, &action, &tag, now + delay);
                 orders.messages.push(Message::Forget { to: node, resource, tag: Some(tag) });
             }
@@ -374,7 +374,7 @@ impl Controller {
                 let meta = |name: &str| action.attribute(name).unwrap_or_default().to_owned();
                 orders.messages.push(Message::Cancel {
                     to: node,
-                    resource: resource.id.clone(),
+                    resource: resource.id.to_string(),
                     action: meta("CRM_meta_operation"),
                     interval_ms: meta("CRM_meta_interval").parse().unwrap_or(0),
                     tag,
@@ -388,7 +388,7 @@ impl Controller {
                 let timeout_ms = operation.timeout_ms.saturating_add(operation.start_delay_ms);
                 let timeout = Duration::from_millis(timeout_ms);
                 self.begin(node, &action, &operation.tag, now + timeout + delay);
-                let on_node = action.on_node.clone().unwrap_or_default();
+                let on_node = action.on_node.as_deref().unwrap_or_default().to_owned();
                 if on_node == self.name(node) {
                     let at_s = self.wall_s(now);
                     orders.pending.entry(node).or_default().begin(&on_node, &operation, at_s);
@@ -455,7 +455,7 @@ impl Controller {
         };
         for prefix in ["fail-count-", "last-failure-"] {
             self.effects.push_back(Effect::ClearAttributes {
-                node: node.clone(),
+                node: node.to_string(),
                 prefix: format!("{prefix}{suffix}"),
             });
         }
@@ -464,7 +464,7 @@ impl Controller {
     /// The transition in force wants a node fenced: joins a fence that is under way, or asks for
     /// one, though not sooner after a failure than the pause says.
     fn want_fence(&mut self, now: Instant, action: &Action) {
-        let target = action.on_node.clone().unwrap_or_default();
+        let target = action.on_node.as_deref().unwrap_or_default().to_owned();
         let verb = action.attribute("CRM_meta_stonith_action").unwrap_or("reboot").to_owned();
         let life = self.life(&target);
         let dc = self.dc.as_mut().expect("only the DC carries out a transition");

@@ -165,13 +165,13 @@ impl<'a> Index<'a> {
 
 /// Whether the resource, or what is known of it, is another after the action.
 fn changes(action: &Action) -> bool {
-    !matches!(action.operation.as_str(), "monitor" | "notify" | "cancel" | "clear_failcount")
+    !matches!(&*action.operation, "monitor" | "notify" | "cancel" | "clear_failcount")
 }
 
 /// Whether an action does what is under way already, with the same expectation.
 fn is_same(what: &Underway, action: &Action) -> bool {
     // Notifications differ by what they tell, which changes with the plan.
-    let kind = match action.operation.as_str() {
+    let kind = match &*action.operation {
         "notify" => return false,
         "lrm_delete" => "delete",
         kind => kind,
@@ -189,11 +189,11 @@ fn is_same(what: &Underway, action: &Action) -> bool {
 /// Whether an action is about the resource that something under way is about. The instances of an
 /// anonymous clone are apart, except that only so many of them may be promoted.
 fn concerns(what: &Underway, action: &Action) -> bool {
-    let Some(resource) = action.resource.as_ref().filter(|r| r.id == what.resource) else {
+    let Some(resource) = action.resource.as_ref().filter(|r| *r.id == *what.resource) else {
         return false;
     };
     let there = action.on_node.as_deref() == Some(&*what.node);
-    let both_promote = what.action == "promote" && action.operation == "promote";
+    let both_promote = what.action == "promote" && *action.operation == *"promote";
     let apart = what.instance && resource.long_id.is_some();
     there || both_promote || !(apart || what.is_local())
 }

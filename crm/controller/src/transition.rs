@@ -100,7 +100,7 @@ impl Execution {
     }
 
     fn within_migration_limit(&self, action: &Action) -> bool {
-        let migrates = |a: &Action| matches!(a.operation.as_str(), "migrate_to" | "migrate_from");
+        let migrates = |a: &Action| matches!(&*a.operation, "migrate_to" | "migrate_from");
         let Some(limit) = self.transition.migration_limit.and_then(|l| usize::try_from(l).ok())
         else {
             return true;

@@ -80,7 +80,7 @@ impl Underway {
         let resource = action.resource.as_ref()?;
         let node = action.on_node.as_deref().unwrap_or_default();
         let meta = |name: &str| action.attribute(name).unwrap_or_default();
-        match action.operation.as_str() {
+        match &*action.operation {
             "cancel" => {
                 let interval_ms = meta("CRM_meta_interval").parse().unwrap_or(0);
                 let what = meta("CRM_meta_operation");
@@ -124,18 +124,19 @@ pub(crate) fn migrates_to(operation: &Operation) -> Option<&str> {
 pub(crate) fn operation(action: &Action, tag: String) -> Option<Operation> {
     let resource = action.resource.as_ref()?;
     let number = |name: &str| action.attribute(name).and_then(|v| v.parse::<u64>().ok());
+    let params = action.attributes.iter().chain(&action.params);
     Some(Operation {
-        resource: resource.id.clone(),
-        action: action.operation.clone(),
+        resource: resource.id.to_string(),
+        action: action.operation.to_string(),
         interval_ms: number("CRM_meta_interval").unwrap_or(0),
         timeout_ms: number("CRM_meta_timeout").unwrap_or(20_000),
         start_delay_ms: number("CRM_meta_start_delay").unwrap_or(0),
         agent: Agent {
-            class: resource.class.clone(),
-            provider: resource.provider.clone(),
-            name: resource.agent.clone(),
+            class: resource.class.to_string(),
+            provider: resource.provider.as_deref().map(str::to_owned),
+            name: resource.agent.to_string(),
         },
-        params: action.attributes.iter().chain(&action.params).cloned().collect(),
+        params: params.map(|(n, v)| (n.to_string(), v.to_string())).collect(),
         tag,
     })
 }

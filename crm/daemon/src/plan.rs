@@ -31,7 +31,7 @@ pub(crate) fn compute(cib: Arc<Doc>, now_s: u64, plan: u32) -> Result<Computed, 
     let mut problems = plan.problems().peekable();
     let actions = plan.transition.synapses.iter().map(|s| &s.action);
     let fences =
-        actions.into_iter().any(|a| a.kind == ActionKind::Cluster && a.operation == "stonith");
+        actions.into_iter().any(|a| a.kind == ActionKind::Cluster && &*a.operation == "stonith");
     let series = if problems.peek().is_none() && !fences {
         Series::Input
     } else if problems.any(|problem| problem.error) {

@@ -5,7 +5,12 @@
 
 mod xml;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+/// Text that many actions of a plan have in common.
+pub type Str = Arc<str>;
 
 /// A whole plan, from one CIB at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,27 +71,27 @@ pub struct Action {
     /// Who carries it out.
     pub kind: ActionKind,
     /// `start`, `stop`, `monitor`, `notify`, `stonith`, …
-    pub operation: String,
+    pub operation: Str,
     /// `RESOURCE_OPERATION_INTERVAL`, the key under which its result is recorded.
     pub key: String,
     /// The key with the clone instance's number, where it differs from `key`.
     pub internal_key: Option<String>,
     /// Name of the node it is for.
-    pub on_node: Option<String>,
+    pub on_node: Option<Str>,
     /// That node's id in the CIB.
-    pub on_node_uuid: Option<String>,
+    pub on_node_uuid: Option<Str>,
     /// The cluster node that speaks for `on_node`, when it is a remote or guest node.
-    pub router_node: Option<String>,
+    pub router_node: Option<Str>,
     /// The resource, for resource actions and those that concern one.
     pub resource: Option<Resource>,
     /// Parameters and `CRM_meta_*` values, sorted by name.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Vec<(Str, Str)>,
     /// Ids of the nodes that are lost by this action.
-    pub downed: Vec<String>,
+    pub downed: Vec<Str>,
     /// Parameters whose names are no XML names (they start with a digit).
-    pub params: Vec<(String, String)>,
+    pub params: Vec<(Str, Str)>,
     /// Ids of remote nodes with whether they are now in maintenance, for `maintenance_nodes`.
-    pub maintenance: Vec<(String, bool)>,
+    pub maintenance: Vec<(Str, bool)>,
     /// When the resource was locked to this node, seconds since the epoch, if it is.
     pub shutdown_lock: Option<i64>,
     /// Why the action is there, in words, for people.
@@ -96,7 +101,7 @@ pub struct Action {
 impl Action {
     /// The value of attribute `name`.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.attributes.iter().find(|(n, _)| **n == *name).map(|(_, v)| &**v)
     }
 }
 
@@ -104,13 +109,13 @@ impl Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// The id that the executor knows it by (without instance number for anonymous clones).
-    pub id: String,
+    pub id: Str,
     /// The id with instance number, where it differs.
-    pub long_id: Option<String>,
+    pub long_id: Option<Str>,
     /// `ocf`, `systemd`, `stonith`, `lsb`, `service`.
-    pub class: String,
+    pub class: Str,
     /// The provider, for classes that have one.
-    pub provider: Option<String>,
+    pub provider: Option<Str>,
     /// The agent's name.
-    pub agent: String,
+    pub agent: Str,
 }

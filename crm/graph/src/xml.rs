@@ -54,17 +54,17 @@ fn write_head(doc: &mut Doc, parent: NodeId, action: &Action) -> NodeId {
         ActionKind::Cluster => "crm_event",
     };
     let element = doc.append_element(parent, name);
-    if action.operation == "lrm_delete" {
+    if *action.operation == *"lrm_delete" {
         doc.set_attr(element, "mode", "cib");
     }
     doc.set_attr(element, "id", &action.id.to_string());
     doc.set_attr(element, "operation", &action.operation);
     doc.set_attr(element, "operation_key", &action.key);
     let optional = [
-        ("internal_operation_key", &action.internal_key),
-        ("on_node", &action.on_node),
-        ("on_node_uuid", &action.on_node_uuid),
-        ("router_node", &action.router_node),
+        ("internal_operation_key", action.internal_key.as_deref()),
+        ("on_node", action.on_node.as_deref()),
+        ("on_node_uuid", action.on_node_uuid.as_deref()),
+        ("router_node", action.router_node.as_deref()),
     ];
     for (name, value) in optional {
         if let Some(value) = value {

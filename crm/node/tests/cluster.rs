@@ -232,8 +232,8 @@ fn action(id: u32, kind: ActionKind, operation: &str, node: u32) -> Action {
         operation: operation.into(),
         key: format!("r_{operation}_0"),
         internal_key: None,
-        on_node: Some(format!("n{node}")),
-        on_node_uuid: Some(node.to_string()),
+        on_node: Some(format!("n{node}").into()),
+        on_node_uuid: Some(node.to_string().into()),
         router_node: None,
         resource: Some(Resource {
             id: "r".into(),

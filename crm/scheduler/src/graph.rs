@@ -3,13 +3,20 @@
 mod details;
 mod inputs;
 
+pub(crate) use details::GraphNames;
+
 use crm_graph::{Synapse, Transition};
 
-use crate::base::{ActionIx, RscIx, Variant, Ws, af, rf, task};
+use crate::base::{Action, ActionIx, RscIx, Variant, Ws, af, rf, task};
 
 /// Number of an action within the transition.
 pub(crate) fn number(action: ActionIx) -> u32 {
     action.0 + 1
+}
+
+/// Whether an action has to be carried out, as far as its relations say.
+fn is_wanted(action: &Action) -> bool {
+    action.is(af::RUNNABLE) && (!action.is(af::OPTIONAL) || action.is(af::ALWAYS_IN_GRAPH))
 }
 
 impl Ws {
@@ -28,7 +35,7 @@ impl Ws {
             batch_limit: cib_model::scan_int(&option("batch-limit")).unwrap_or(0) as i32,
             migration_limit: migration_limit.filter(|l| *l > 0).map(|l| l as i32),
             recheck_by: None,
-            synapses: Vec::new(),
+            synapses: Vec::with_capacity(self.actions.iter().filter(|a| is_wanted(a)).count()),
             outside: Vec::new(),
         };
         for rsc in self.top.clone() {
@@ -127,7 +134,7 @@ impl Ws {
     /// Whether an action has to be carried out, and can be.
     pub(crate) fn belongs_in_graph(&self, action: ActionIx) -> bool {
         let a = &self[action];
-        if !a.is(af::RUNNABLE) || (a.is(af::OPTIONAL) && !a.is(af::ALWAYS_IN_GRAPH)) {
+        if !is_wanted(a) {
             return false;
         }
         if let Some(rsc) = a.rsc.filter(|_| a.task != task::MONITOR) {

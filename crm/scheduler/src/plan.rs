@@ -43,6 +43,11 @@ impl Plan {
         self.ws
     }
 
+    /// What has to be done alone: what it was made from is let go.
+    pub fn into_transition(self) -> Transition {
+        self.transition
+    }
+
     /// What was noted on the way: remarks, and what the flags asked for.
     pub fn notes(&self) -> &[Note] {
         &self.ws.notes

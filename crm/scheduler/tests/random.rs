@@ -56,7 +56,7 @@ fn invariant_one_start(transition: &Transition, text: &str) {
     for synapse in &transition.synapses {
         let a = &synapse.action;
         let Some(resource) = a.resource.as_ref().filter(|r| !cloned(&r.id)) else { continue };
-        if a.operation != "start" || a.kind != ActionKind::Resource {
+        if &*a.operation != "start" || a.kind != ActionKind::Resource {
             continue;
         }
         let other = started.insert(&resource.id, a.id);
@@ -64,7 +64,7 @@ fn invariant_one_start(transition: &Transition, text: &str) {
         // A stop on a lost node is a pseudo-action; it counts as one.
         for stop in &transition.synapses {
             let s = &stop.action;
-            if s.operation == "stop" && s.key == format!("{}_stop_0", resource.id) {
+            if &*s.operation == "stop" && s.key == format!("{}_stop_0", resource.id) {
                 let waits = before[&a.id].contains(&s.id);
                 assert!(waits, "{} is started before it is stopped", resource.id);
             }
@@ -79,7 +79,7 @@ fn invariant_fence_first(transition: &Transition, text: &str) {
     let fences: BTreeMap<&str, u32> = transition
         .synapses
         .iter()
-        .filter(|s| s.action.operation == "stonith")
+        .filter(|s| &*s.action.operation == "stonith")
         .filter_map(|s| Some((s.action.on_node.as_deref()?, s.action.id)))
         .collect();
     for synapse in &transition.synapses {
@@ -91,7 +91,7 @@ fn invariant_fence_first(transition: &Transition, text: &str) {
         assert!(!lost(node), "{} is asked of {node}, which is lost", a.key);
         for line in text.lines().filter(|l| l.starts_with(&format!("running {} ", resource.id))) {
             let old = line.split(' ').nth(2).expect("a place");
-            if a.operation == "start" && lost(old) {
+            if &*a.operation == "start" && lost(old) {
                 let fence = fences.get(old).expect("the lost node is fenced");
                 assert!(before[&a.id].contains(fence), "{} goes before the fence of {old}", a.key);
             }

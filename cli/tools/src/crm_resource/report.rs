@@ -221,9 +221,9 @@ fn operation(
 }
 
 /// Digest over parameters, whatever their order.
-pub(crate) fn hash(params: &[(String, String)]) -> String {
-    let mut sorted = params.to_vec();
-    sorted.sort();
+pub(crate) fn hash<T: AsRef<str>>(params: &[(T, T)]) -> String {
+    let mut sorted: Vec<_> = params.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+    sorted.sort_unstable();
     let mut doc = Doc::new("parameters");
     let root = doc.root_id();
     sorted.iter().for_each(|(name, value)| doc.set_attr(root, name, value));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cib_model::INFINITY;
-use crm_graph::{Action, ActionKind};
+use crm_graph::{Action, ActionKind, Str, Transition};
 use crm_scheduler::Plan;
 
 use super::Session;
@@ -13,26 +13,51 @@ use crate::output::Element;
 
 /// What is kept while a transition is under way.
 struct Run<'a> {
-    plan: &'a Plan,
+    transition: &'a Transition,
+    /// Ids of resources of the transition that are called otherwise in the configuration.
+    renamed: &'a BTreeSet<Str>,
     /// Nothing of a lower priority is started any more.
     abort_priority: i32,
-    xml: Element,
+    /// What is done, where that is to be shown as XML.
+    xml: Option<Element>,
+}
+
+impl Run<'_> {
+    /// Tells what is done, where that is shown as XML.
+    fn show(&mut self, what: impl FnOnce() -> Element) {
+        if let Some(xml) = &mut self.xml {
+            xml.push(what());
+        }
+    }
 }
 
 impl Session<'_> {
     /// Carries the plan out. Says whether all of it, or what a failure left of it, was reached.
-    pub(super) fn execute(&mut self, state: &mut State, plan: &Plan) -> bool {
+    pub(super) fn execute(&mut self, state: &mut State, plan: Plan) -> bool {
+        let known = |id: &str| plan.has_resource(id);
+        let resources = plan.transition.synapses.iter().filter_map(|s| s.action.resource.as_ref());
+        let renamed = resources
+            .filter(|r| !known(&r.id) && r.long_id.as_deref().is_some_and(known))
+            .map(|r| r.id.clone())
+            .collect();
+        // Carrying it out needs the memory of what was planned with.
+        let transition = &plan.into_transition();
         if !self.quiet {
             self.out.spacer();
             self.out.open("Executing Cluster Transition");
         }
-        let mut run = Run { plan, abort_priority: i32::MIN, xml: Element::new("transition") };
+        let mut run = Run {
+            transition,
+            renamed: &renamed,
+            abort_priority: i32::MIN,
+            xml: self.out.is_xml().then(|| Element::new("transition")),
+        };
         let mut confirmed: BTreeSet<u32> = BTreeSet::new();
-        let mut open: Vec<usize> = (0..plan.transition.synapses.len()).collect();
+        let mut open: Vec<usize> = (0..transition.synapses.len()).collect();
         loop {
             let before = open.len();
             open.retain(|at| {
-                let synapse = &plan.transition.synapses[*at];
+                let synapse = &transition.synapses[*at];
                 let ready = synapse.priority >= run.abort_priority
                     && synapse.inputs.iter().all(|input| confirmed.contains(input));
                 if ready && self.perform(state, &mut run, &synapse.action) {
@@ -46,7 +71,7 @@ impl Session<'_> {
         }
         if !self.quiet {
             self.out.close();
-            self.out.xml(run.xml);
+            run.xml.into_iter().for_each(|xml| self.out.xml(xml));
         }
         open.is_empty() || run.abort_priority > i32::MIN
     }
@@ -59,13 +84,15 @@ impl Session<'_> {
             ActionKind::Pseudo => {
                 let text = node.map_or(String::new(), |n| format!(" on {n}"));
                 self.item(&format!("Pseudo action:   {}{text}", action.key));
-                let element = Element::new("pseudo_action").attr("task", &action.key);
-                run.xml.push(element.maybe("node", node));
+                run.show(|| {
+                    let element = Element::new("pseudo_action").attr("task", &action.key);
+                    element.maybe("node", node)
+                });
             }
-            ActionKind::Cluster if action.operation == "stonith" => {
+            ActionKind::Cluster if &*action.operation == "stonith" => {
                 let op = action.attribute("CRM_meta_stonith_action").unwrap_or("");
                 self.item(&format!("Fencing {on} ({op})"));
-                run.xml.push(Element::new("fencing_action").attr("target", on).attr("op", op));
+                run.show(|| Element::new("fencing_action").attr("target", on).attr("op", op));
                 if !op.eq_ignore_ascii_case("on") {
                     let entry = state.node(on, action.on_node_uuid.as_deref());
                     state.set_member(entry, false);
@@ -74,11 +101,13 @@ impl Session<'_> {
             }
             ActionKind::Cluster => {
                 let what = &action.operation;
-                let rsc = action.resource.as_ref().map(|r| r.id.as_str());
+                let rsc = action.resource.as_ref().map(|r| &*r.id);
                 let about = rsc.map_or(String::new(), |id| format!(" for {id}"));
                 self.item(&format!("Cluster action:  {what}{about} on {on}"));
-                let element = Element::new("cluster_action").attr("task", what);
-                run.xml.push(element.attr("node", on).maybe("id", rsc));
+                run.show(|| {
+                    let element = Element::new("cluster_action").attr("task", what);
+                    element.attr("node", on).maybe("id", rsc)
+                });
             }
             ActionKind::Resource => return self.operate(state, run, action),
         }
@@ -89,9 +118,9 @@ impl Session<'_> {
         let (Some(rsc), Some(node)) = (&action.resource, action.on_node.as_deref()) else {
             return true;
         };
-        let long = rsc.long_id.as_deref().filter(|l| run.plan.has_resource(l));
-        let name = if run.plan.has_resource(&rsc.id) { &rsc.id } else { long.unwrap_or(&rsc.id) };
-        let operation = action.operation.as_str();
+        let long = rsc.long_id.as_ref().filter(|_| run.renamed.contains(&rsc.id));
+        let name = long.unwrap_or(&rsc.id);
+        let operation = &*action.operation;
         let recorded = !matches!(operation, "delete" | "meta-data");
         let interval_ms: u32 = action
             .attribute("CRM_meta_interval")
@@ -100,13 +129,10 @@ impl Session<'_> {
             .unwrap_or(0);
         let each = if interval_ms > 0 { format!("={interval_ms}") } else { String::new() };
         self.item(&format!("Resource action: {name:<15} {operation}{each} on {node}"));
-        run.xml.push(
-            Element::new("rsc_action")
-                .attr("resource", name)
-                .attr("op", operation)
-                .attr("node", node)
-                .maybe("interval", Some(interval_ms).filter(|ms| *ms > 0)),
-        );
+        run.show(|| {
+            let element = Element::new("rsc_action").attr("resource", name).attr("op", operation);
+            element.attr("node", node).maybe("interval", Some(interval_ms).filter(|ms| *ms > 0))
+        });
         if !recorded {
             return true;
         }
@@ -125,12 +151,14 @@ impl Session<'_> {
             }
             run.abort_priority = INFINITY;
             let offset = match operation {
-                "start" => run.plan.transition.failed_start_offset.as_str(),
-                "stop" => run.plan.transition.failed_stop_offset.as_str(),
+                "start" => run.transition.failed_start_offset.as_str(),
+                "stop" => run.transition.failed_stop_offset.as_str(),
                 _ => "",
             };
             let result = (*rc, offset == "INFINITY");
-            self.failure(state, entry, (who, operation, interval_ms), result, &mut run.xml);
+            let mut unseen = Element::new("transition");
+            let xml = run.xml.as_mut().unwrap_or(&mut unseen);
+            self.failure(state, entry, (who, operation, interval_ms), result, xml);
         }
         let meta = |name| action.attribute(name);
         let record = Record {
@@ -149,7 +177,7 @@ impl Session<'_> {
             params: Some(digested(action, interval_ms)),
         };
         state.step(|doc| {
-            let agent = (rsc.class.as_str(), rsc.provider.as_deref(), rsc.agent.as_str());
+            let agent = (&*rsc.class, rsc.provider.as_deref(), &*rsc.agent);
             let history = State::history(doc, entry, &[name, &rsc.id], agent);
             State::record(doc, history, &record);
         });
@@ -185,7 +213,7 @@ impl Session<'_> {
 
 /// The parameters of an action that count for its digest: those of the resource, and the time-out
 /// of what recurs.
-fn digested(action: &Action, interval_ms: u32) -> Vec<(String, String)> {
+fn digested(action: &Action, interval_ms: u32) -> Vec<(Str, Str)> {
     let own = |name: &str| {
         !name.starts_with("CRM_meta_") && name != "crm_feature_set"
             || (interval_ms > 0 && name == "CRM_meta_timeout")

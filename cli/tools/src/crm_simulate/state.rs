@@ -31,7 +31,7 @@ pub(super) struct Record<'a> {
     /// Source and target of a migration.
     pub(super) migration: (Option<&'a str>, Option<&'a str>),
     /// Parameters that the agent was called with, if they are known.
-    pub(super) params: Option<Vec<(String, String)>>,
+    pub(super) params: Option<Vec<(crm_graph::Str, crm_graph::Str)>>,
 }
 
 fn find(doc: &Doc, parent: NodeId, test: impl Fn(Node<'_>) -> bool) -> Option<NodeId> {

@@ -114,8 +114,8 @@ fn differences(transition: &Transition, plan: &Plan) -> Vec<String> {
     }
     for done in transition.actions.iter().filter(|a| !a.earlier && !a.resource.is_empty()) {
         let planned = real.iter().any(|a| {
-            let same = a.resource.as_ref().is_some_and(|r| r.id == done.resource);
-            same && a.operation == done.action && a.on_node.as_deref() == Some(&done.node)
+            let same = a.resource.as_ref().is_some_and(|r| *r.id == *done.resource);
+            same && *a.operation == *done.action && a.on_node.as_deref() == Some(&done.node)
         });
         if !planned {
             found.push(format!(

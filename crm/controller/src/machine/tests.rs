@@ -298,7 +298,7 @@ fn fencing(plan: u32, nodes: &[&str]) -> Input {
         operation: "stonith".into(),
         key: format!("stonith-{node}-reboot"),
         internal_key: None,
-        on_node: Some((*node).to_owned()),
+        on_node: Some((*node).into()),
         on_node_uuid: None,
         router_node: None,
         resource: None,

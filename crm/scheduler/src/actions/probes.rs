@@ -88,7 +88,7 @@ impl Ws {
         }
         if self.create_probe(replica.container, node) {
             any = true;
-            if self[bundle].bundle.def.replicas_per_host == 1 {
+            if self[bundle].bundle.per_host == 1 {
                 for other in self[bundle].bundle.replicas.clone() {
                     if other.container != replica.container {
                         let flags = ar::ORDERED | ar::IF_ON_SAME_NODE;

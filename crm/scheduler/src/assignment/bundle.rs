@@ -17,8 +17,7 @@ impl Ws {
         self.show_scores(rsc, "bundle");
         let mut containers = self.containers(rsc);
         merge_sort(&mut containers, &mut |a, b| self.compare_instances(a, b));
-        let (max, per_host) =
-            (self[rsc].bundle.def.replicas, self[rsc].bundle.def.replicas_per_host);
+        let (max, per_host) = (self[rsc].bundle.max, self[rsc].bundle.per_host);
         self.assign_instances(rsc, &containers, max, per_host);
         for replica in self[rsc].bundle.replicas.clone() {
             self.assign_replica(&replica, prefer, stop_if_fail);

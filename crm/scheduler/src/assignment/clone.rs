@@ -41,7 +41,7 @@ impl Ws {
     fn max_per_node(&self, rsc: RscIx) -> i32 {
         match self[rsc].variant {
             Variant::Clone => self[rsc].clone.node_max,
-            Variant::Bundle => self[rsc].bundle.def.replicas_per_host,
+            Variant::Bundle => self[rsc].bundle.per_host,
             _ => 1,
         }
     }

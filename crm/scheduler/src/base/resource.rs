@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cib_model::{Attrs, BundleDef, ResourceDef, Role, Str};
+use cib_model::{Attrs, ResourceDef, Role, Str};
 use fixedbitset::FixedBitSet;
 
 use super::{ActionIx, NodeIx, RscIx, Sym, Table};
@@ -137,7 +137,10 @@ pub(crate) struct Replica {
 /// What only bundles have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bundle {
-    pub(crate) def: BundleDef,
+    /// How many containers there are, at most.
+    pub(crate) max: i32,
+    /// How many of them may run on one node.
+    pub(crate) per_host: i32,
     pub(crate) child: Option<RscIx>,
     pub(crate) replicas: Vec<Replica>,
 }

@@ -162,6 +162,7 @@ pub(crate) struct Ws {
     pub(crate) model: Arc<Model>,
     pub(crate) config: Config,
     pub(crate) names: Names,
+    pub(crate) graph_names: crate::graph::GraphNames,
     pub(crate) nodes: Vec<Node>,
     /// Nodes by name.
     pub(crate) node_order: Vec<NodeIx>,

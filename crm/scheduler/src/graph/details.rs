@@ -1,46 +1,81 @@
 //! Everything that a graph says about one action.
 
-use std::collections::BTreeMap;
-
-use cib_model::Attrs;
+use cib_model::{Attrs, Str};
 use crm_graph::{Action, ActionKind, Resource};
+use rustc_hash::FxHashMap;
 
 use super::number;
 use crate::base::{ActionIx, NodeIx, RscIx, Variant, Ws, af, rf, task};
 
-fn meta_name(name: &str) -> Option<String> {
-    (!name.contains(['#', ':'])).then(|| format!("CRM_meta_{}", name.replace('-', "_")))
+/// Names of attributes in graphs, each once: by the name of the meta-attribute, that of the
+/// attribute that tells it, if it can be one; and names that are said as they are.
+#[derive(Default)]
+pub(crate) struct GraphNames {
+    meta: FxHashMap<Str, Option<Str>>,
+    plain: FxHashMap<Str, Str>,
+}
+
+impl GraphNames {
+    fn meta(&mut self, name: &str) -> Option<Str> {
+        if let Some(known) = self.meta.get(name) {
+            return known.clone();
+        }
+        let told = (!name.contains(['#', ':']))
+            .then(|| Str::from(format!("CRM_meta_{}", name.replace('-', "_"))));
+        self.meta.insert(name.into(), told.clone());
+        told
+    }
+
+    fn plain(&mut self, text: &str) -> Str {
+        if let Some(known) = self.plain.get(text) {
+            return known.clone();
+        }
+        let text = Str::from(text);
+        self.plain.insert(text.clone(), text.clone());
+        text
+    }
 }
 
 /// Attributes of an action while they are put together.
-#[derive(Default)]
-struct Table {
-    named: BTreeMap<String, String>,
+struct Table<'n> {
+    names: &'n mut GraphNames,
+    /// Sorted by name.
+    named: Vec<(Str, Str)>,
     /// What cannot be the name of an XML attribute.
-    other: Vec<(String, String)>,
+    other: Vec<(Str, Str)>,
 }
 
-impl Table {
-    fn add(&mut self, name: &str, value: &str) {
+impl Table<'_> {
+    /// Adds a value, unless there is one.
+    fn add(&mut self, name: &Str, value: &Str) {
         if name.starts_with(|c: char| c.is_ascii_digit()) {
-            self.other.push((name.into(), value.into()));
-        } else {
-            self.named.entry(name.into()).or_insert_with(|| value.into());
+            self.other.push((name.clone(), value.clone()));
+        } else if let Err(at) = self.place(name) {
+            self.named.insert(at, (name.clone(), value.clone()));
         }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.named.binary_search_by(|(known, _)| (**known).cmp(name))
     }
 
     fn defaults(&mut self, attrs: &Attrs) {
         attrs.iter().for_each(|(n, v)| self.add(n, v));
     }
 
-    fn meta(&mut self, name: &str, value: &str) {
-        if let Some(name) = meta_name(name) {
+    fn meta(&mut self, name: &str, value: &Str) {
+        if let Some(name) = self.names.meta(name) {
             self.add(&name, value);
         }
     }
 
+    /// Adds a value, whatever there is.
     fn set(&mut self, name: &str, value: &str) {
-        self.named.insert(name.into(), value.into());
+        let (name, value) = (self.names.plain(name), self.names.plain(value));
+        match self.place(&name) {
+            Ok(at) => self.named[at].1 = value,
+            Err(at) => self.named.insert(at, (name, value)),
+        }
     }
 }
 
@@ -69,15 +104,15 @@ impl Ws {
         };
         let node = a.node.filter(|_| kind != ActionKind::Pseudo || a.task == task::STONITH);
         let router = node.and_then(|_| self.router_of(action));
-        let name = |n: NodeIx| self[n].name.to_string();
+        let name = |n: NodeIx| self[n].name.clone();
         Action {
             id: number(action),
             kind,
-            operation: self.names.text(a.task).to_string(),
+            operation: self.names.text(a.task).clone(),
             key,
             internal_key,
             on_node: node.map(name),
-            on_node_uuid: node.map(|n| self[n].id.to_string()),
+            on_node_uuid: node.map(|n| self[n].id.clone()),
             router_node: router.map(name),
             resource: None,
             attributes: Vec::new(),
@@ -114,9 +149,11 @@ impl Ws {
                 out.shutdown_lock = Some(self[rsc].lock_time);
             }
         }
-        let table = self.attributes_of(action, rsc, node);
-        out.attributes = table.named.into_iter().collect();
-        out.params = table.other;
+        let mut names = std::mem::take(&mut self.graph_names);
+        let table = self.attributes_of(action, rsc, node, &mut names);
+        (out.attributes, out.params) = (table.named, table.other);
+        out.attributes.shrink_to_fit();
+        self.graph_names = names;
         if out.on_node.is_some() {
             out.downed = self.downed_by(action);
         }
@@ -146,23 +183,24 @@ impl Ws {
             }
             _ => (r.id.clone(), None),
         };
-        let text = |t: &Option<cib_model::Str>| t.as_deref().unwrap_or("").to_owned();
+        let text = |t: &Option<Str>| t.clone().unwrap_or_default();
         Resource {
-            id: id.to_string(),
-            long_id: long_id.map(|l| l.to_string()),
+            id,
+            long_id,
             class: text(&r.def.class),
-            provider: r.def.provider.as_deref().map(str::to_owned),
+            provider: r.def.provider.clone(),
             agent: text(&r.def.agent),
         }
     }
 
-    fn attributes_of(
+    fn attributes_of<'n>(
         &mut self,
         action: ActionIx,
         rsc: Option<RscIx>,
         node: Option<NodeIx>,
-    ) -> Table {
-        let mut table = Table::default();
+        names: &'n mut GraphNames,
+    ) -> Table<'n> {
+        let mut table = Table { names, named: Vec::new(), other: Vec::new() };
         table.set("crm_feature_set", crate::FEATURE_SET);
         table.defaults(&self[action].extra);
         if let Some(rsc) = rsc.filter(|r| node.is_some() || self.is_primitive(*r)) {
@@ -186,7 +224,8 @@ impl Ws {
             }
             if let Some(host) = self.physical_host(action) {
                 if let Some(target) = self[rsc].meta.get("container-attribute-target") {
-                    table.meta("container-attribute-target", target);
+                    let target = table.names.plain(target);
+                    table.meta("container-attribute-target", &target);
                 }
                 table.meta("physical-host", &self[host].name);
             }
@@ -194,7 +233,7 @@ impl Ws {
         table
     }
 
-    fn graph_meta(&self, rsc: RscIx, table: &mut Table) {
+    fn graph_meta(&self, rsc: RscIx, table: &mut Table<'_>) {
         let r = &self[rsc];
         match r.variant {
             Variant::Primitive => {
@@ -235,10 +274,10 @@ impl Ws {
     }
 
     /// Ids of nodes that are lost by an action.
-    fn downed_by(&self, action: ActionIx) -> Vec<String> {
+    fn downed_by(&self, action: ActionIx) -> Vec<Str> {
         let a = &self[action];
         let Some(node) = a.node else { return Vec::new() };
-        let own = self[node].id.to_string();
+        let own = self[node].id.clone();
         match (a.task, a.rsc) {
             (task::DO_SHUTDOWN, _) => vec![own],
             (task::STONITH, _) => {
@@ -247,7 +286,7 @@ impl Ws {
                     return Vec::new();
                 }
                 let mut all = vec![own];
-                all.extend(self.guests_on(node).into_iter().map(|g| self[g].id.to_string()));
+                all.extend(self.guests_on(node).into_iter().map(|g| self[g].id.clone()));
                 all
             }
             (task::STOP, Some(rsc)) if self[rsc].is(rf::REMOTE_CONNECTION) => {
@@ -255,7 +294,7 @@ impl Ws {
                     let input = &self[rel.action];
                     input.rsc == Some(rsc) && input.task == task::MIGRATE_FROM
                 });
-                if migrates { Vec::new() } else { vec![self[rsc].id.to_string()] }
+                if migrates { Vec::new() } else { vec![self[rsc].id.clone()] }
             }
             _ => Vec::new(),
         }
@@ -274,11 +313,11 @@ impl Ws {
     }
 
     /// Remote nodes whose executors have to be told that maintenance began or ended.
-    pub(crate) fn maintenance_changes(&self) -> Vec<(String, bool)> {
+    pub(crate) fn maintenance_changes(&self) -> Vec<(Str, bool)> {
         let remote = self.node_order.iter().copied().filter(|n| self.is_remote_kind(*n));
         remote
             .filter(|n| self[*n].maintenance != self[*n].remote_maint)
-            .map(|n| (self[n].id.to_string(), self[n].maintenance))
+            .map(|n| (self[n].id.clone(), self[n].maintenance))
             .collect()
     }
 }

@@ -72,7 +72,8 @@ impl Ws {
                 return false;
             }
         }
-        self[rsc].bundle.def = bundle;
+        self[rsc].bundle.max = bundle.replicas;
+        self[rsc].bundle.per_host = bundle.replicas_per_host;
         if let Some(clone) = child {
             self[rsc].children.push(clone);
         }

@@ -18,9 +18,15 @@ pub(super) fn instance_limit(nodes: usize, per_node: i32) -> i32 {
     room.clamp(128, 1000)
 }
 
+/// How many resources are defined, with what they hold.
+fn count(defs: &[Arc<ResourceDef>]) -> usize {
+    defs.iter().map(|def| 1 + count(&def.children)).sum()
+}
+
 impl Ws {
     pub(crate) fn unpack_resources(&mut self) {
         let model = self.model.clone();
+        self.rscs.reserve(count(&model.resources));
         for def in &model.resources {
             let before = self.problems.len();
             let rsc = self.unpack_resource(def.clone(), None, None);

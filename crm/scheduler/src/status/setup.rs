@@ -34,6 +34,7 @@ impl Ws {
         let mut ws = Ws {
             config,
             names: Names::default(),
+            graph_names: crate::graph::GraphNames::default(),
             nodes: Vec::new(),
             node_order: Vec::new(),
             rscs: Vec::new(),
