@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use cib_xml::{Doc, Node};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::attrs::{Attrs, Str};
 use crate::constraint::Constraint;
@@ -118,9 +118,21 @@ pub(crate) struct Reader<'a> {
     resources: Option<Node<'a>>,
     ids: RefCell<Option<FxHashMap<&'a str, Vec<Node<'a>>>>>,
     notes: RefCell<Vec<Note>>,
+    texts: RefCell<FxHashSet<Str>>,
 }
 
 impl<'a> Reader<'a> {
+    /// Text that a configuration has many times: names, and values of few kinds.
+    pub(crate) fn common(&self, text: &str) -> Str {
+        let mut texts = self.texts.borrow_mut();
+        if let Some(known) = texts.get(text) {
+            return known.clone();
+        }
+        let new = Str::from(text);
+        texts.insert(new.clone());
+        new
+    }
+
     pub(crate) fn error(&self, text: String) {
         self.notes.borrow_mut().push(Note { error: true, text });
     }
@@ -173,6 +185,7 @@ impl Model {
             resources: section("resources"),
             ids: RefCell::new(None),
             notes: RefCell::new(Vec::new()),
+            texts: RefCell::default(),
         };
         let blocks = |name: &str| {
             section(name)

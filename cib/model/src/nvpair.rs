@@ -93,5 +93,5 @@ fn read_pair(reader: &Reader<'_>, node: Node<'_>) -> Option<Nvpair> {
     let target = reader.resolve(node)?;
     // A reference may give the pair another name.
     let name = node.attr("name").or(target.attr("name"))?;
-    Some(Nvpair { name: name.into(), value: target.attr("value")?.into() })
+    Some(Nvpair { name: reader.common(name), value: target.attr("value")?.into() })
 }

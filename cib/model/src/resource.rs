@@ -257,18 +257,19 @@ impl ResourceDef {
             })?),
         };
         let base = template.unwrap_or(node);
-        let owned = |name: &str| base.attr(name).map(Str::from);
-        let mut attrs: Vec<(Str, Str)> =
-            base.attrs().filter(|(n, _)| *n != "id").map(|(n, v)| (n.into(), v.into())).collect();
-        attrs.insert(0, ("id".into(), id.into()));
+        let owned = |name: &str| base.attr(name).map(|value| reader.common(value));
+        let own_id = Str::from(id);
+        let further = base.attrs().filter(|(n, _)| *n != "id");
+        let attrs = std::iter::once((reader.common("id"), own_id.clone()))
+            .chain(further.map(|(n, v)| (reader.common(n), reader.common(v))));
         let mut def = ResourceDef {
             kind,
-            id: id.into(),
+            id: own_id,
             class: owned("class"),
             provider: owned("provider"),
             agent: owned("type"),
             description: owned("description"),
-            attrs,
+            attrs: attrs.collect(),
             meta: read_blocks(reader, node, template, "meta_attributes"),
             params: read_blocks(reader, node, template, "instance_attributes"),
             utilization: read_blocks(reader, node, template, "utilization"),
@@ -357,18 +358,23 @@ fn op_role(op: &OpDef) -> Option<Role> {
 }
 
 fn read_op(reader: &Reader<'_>, node: Node<'_>) -> OpDef {
-    let owned = |name: &str| node.attr(name).map(Str::from);
+    let owned = |name: &str| node.attr(name).map(|value| reader.common(value));
+    let id = node.attr("id").map(Str::from);
+    let attr = |(name, value): (&str, &str)| match (name, &id) {
+        ("id", Some(id)) => (reader.common(name), id.clone()),
+        _ => (reader.common(name), reader.common(value)),
+    };
     OpDef {
-        id: owned("id"),
-        name: node.attr("name").unwrap_or("").into(),
+        attrs: node.attrs().map(attr).collect(),
+        name: reader.common(node.attr("name").unwrap_or("")),
         interval_ms: parse_interval_ms(node.attr("interval")),
         enabled: node.attr("enabled").and_then(parse_bool),
         role: owned("role"),
         timeout: owned("timeout"),
         on_fail: owned("on-fail"),
-        attrs: node.attrs().map(|(n, v)| (n.into(), v.into())).collect(),
         meta: Blocks::read(reader, node, "meta_attributes", ""),
         params: Blocks::read(reader, node, "instance_attributes", ""),
+        id,
     }
 }
 
