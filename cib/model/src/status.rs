@@ -30,7 +30,7 @@ pub enum ExecStatus {
 
 impl ExecStatus {
     /// From the number in the history; `None` if there is no such status.
-    pub fn from_code(code: i64) -> Option<ExecStatus> {
+    pub fn from_code(code: i32) -> Option<ExecStatus> {
         Some(match code {
             -2 => ExecStatus::Unknown,
             -1 => ExecStatus::Pending,
@@ -57,13 +57,13 @@ pub struct HistoryOp {
     /// Interval in milliseconds.
     pub interval_ms: u32,
     /// The exit status that was expected, from the transition key; -1 without a key.
-    pub target_rc: i64,
+    pub target_rc: i32,
     /// Number of the call, -1 for a pending one.
-    pub call_id: i64,
+    pub call_id: i32,
     /// Exit status, if it is a number.
-    pub rc: Option<i64>,
+    pub rc: Option<i32>,
     /// Execution status as a number, if it is one.
-    pub status: Option<i64>,
+    pub status: Option<i32>,
     /// When the result changed last, seconds since the epoch.
     pub last_rc_change: Option<i64>,
     texts: Pieces<{ Words::COUNT }>,
@@ -97,10 +97,10 @@ impl Words {
 /// The other attributes.
 struct Numbers {
     interval_ms: u32,
-    target_rc: i64,
-    call_id: i64,
-    rc: Option<i64>,
-    status: Option<i64>,
+    target_rc: i32,
+    call_id: i32,
+    rc: Option<i32>,
+    status: Option<i32>,
     last_rc_change: Option<i64>,
 }
 
@@ -255,11 +255,15 @@ impl Meaning {
                     op.interval_ms = number.unwrap_or(0);
                 }));
             }
-            "call-id" => return Some(Number(|op, v| op.call_id = scan_int(v).unwrap_or(-1))),
-            "rc-code" => return Some(Number(|op, v| op.rc = scan_int(v))),
-            "op-status" => return Some(Number(|op, v| op.status = scan_int(v))),
+            "call-id" => {
+                return Some(Number(|op, v| op.call_id = scan_int(v).map(clamped).unwrap_or(-1)));
+            }
+            "rc-code" => return Some(Number(|op, v| op.rc = scan_int(v).map(clamped))),
+            "op-status" => return Some(Number(|op, v| op.status = scan_int(v).map(clamped))),
             "transition-key" => {
-                return Some(Number(|op, v| op.target_rc = decode_key(v).map_or(-1, |d| d.1)));
+                return Some(Number(|op, v| {
+                    op.target_rc = decode_key(v).map_or(-1, |d| clamped(d.1))
+                }));
             }
             "last-rc-change" => return Some(Number(|op, v| op.last_rc_change = scan_int(v))),
             "id" => Words::Id,
@@ -282,6 +286,10 @@ impl Meaning {
         };
         Some(Meaning::Words(words))
     }
+}
+
+fn clamped(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
 }
 
 /// Transition, expected exit status and sender of a transition key
@@ -447,7 +455,7 @@ pub fn parse_op_key(key: &str) -> Option<(&str, &str, u32)> {
 }
 
 /// An exit status in words.
-pub fn exit_status_text(code: i64) -> &'static str {
+pub fn exit_status_text(code: i32) -> &'static str {
     match code {
         0 => "OK",
         1 => "Error occurred",

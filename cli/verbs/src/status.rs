@@ -58,7 +58,7 @@ struct ShownResource {
 struct Failure {
     operation: String,
     node: String,
-    code: i64,
+    code: i32,
     reason: String,
 }
 

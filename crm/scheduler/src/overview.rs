@@ -157,9 +157,9 @@ pub struct RscView {
     /// Nodes where it may run or was looked for.
     pub allowed: Vec<usize>,
     /// Exit statuses of failed probes: on no particular node, then by node.
-    pub probe_anywhere: Option<i64>,
+    pub probe_anywhere: Option<i32>,
     /// Exit statuses of failed probes by node.
-    pub probes: Vec<(usize, i64)>,
+    pub probes: Vec<(usize, i32)>,
     /// Location constraints of it, as indices.
     pub locations: Vec<usize>,
     /// Colocations in which it depends on something, as indices.

@@ -223,7 +223,7 @@ impl Call {
     fn report(
         &self,
         command: &str,
-        (code, execution): (i32, i64),
+        (code, execution): (i32, i32),
         (stdout, stderr): (&str, &str),
         out: &mut Out,
     ) {

@@ -29,7 +29,7 @@ pub(crate) fn interval_text(ms: u32) -> String {
 }
 
 /// How the execution of an operation ended.
-pub(crate) fn status_text(status: Option<i64>) -> &'static str {
+pub(crate) fn status_text(status: Option<i32>) -> &'static str {
     match status.unwrap_or(0) {
         -1 => "Pending",
         0 => "Done",

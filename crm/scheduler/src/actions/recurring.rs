@@ -205,7 +205,7 @@ impl Ws {
     pub(crate) fn schedule_cancel(
         &mut self,
         rsc: RscIx,
-        call: i64,
+        call: i32,
         name: Sym,
         interval: u32,
         node: NodeIx,

@@ -16,7 +16,7 @@ impl Ws {
         name: &str,
         node: &str,
         peer: Option<&str>,
-        target_rc: Option<i64>,
+        target_rc: Option<i32>,
     ) -> Option<OpRef> {
         let fits = |op: &HistoryOp| {
             let other = match name {

@@ -18,8 +18,8 @@ pub(crate) struct History {
     pub(crate) op: OpRef,
     pub(crate) task: &'static str,
     pub(crate) interval_ms: u32,
-    pub(crate) expected: i64,
-    pub(crate) rc: i64,
+    pub(crate) expected: i32,
+    pub(crate) rc: i32,
     pub(crate) status: ExecStatus,
 }
 
@@ -226,7 +226,7 @@ impl Ws {
     }
 
     /// Whether an expired result is done with.
-    fn process_expired(&mut self, h: &History, original: i64) -> bool {
+    fn process_expired(&mut self, h: &History, original: i32) -> bool {
         let masked = !self.is_bundled(h.rsc) && self.op(h.op).is_masked_probe_failure();
         if masked && original != h.expected {
             if self[h.rsc].orig_role <= Role::Stopped {
@@ -352,7 +352,7 @@ impl Ws {
     fn update_state(
         &mut self,
         h: &History,
-        rc: i64,
+        rc: i32,
         last_failure: Option<OpRef>,
         on_fail: &mut OnFail,
     ) {
@@ -443,7 +443,7 @@ impl Ws {
     }
 
     /// The failed probe that tells why a resource is not running somewhere.
-    pub(crate) fn failed_probe(&self, rsc: RscIx, node: Option<NodeIx>) -> Option<i64> {
+    pub(crate) fn failed_probe(&self, rsc: RscIx, node: Option<NodeIx>) -> Option<i32> {
         let top = self.uber(rsc);
         let id = match self[top].def.children.first() {
             Some(inner) if self.is_clone(top) => &inner.id,
