@@ -44,9 +44,6 @@ use crate::version::Version;
 
 /// Unanswered writes of one node that may be under way: later ones wait.
 const WINDOW: u64 = 256;
-/// Results of past writes that are remembered for each node; more than the window, see
-/// [`Done::check`].
-const RESULTS_MAX: usize = 512;
 /// Requests that may wait at one node.
 const REQUESTS_MAX: usize = 16_384;
 /// So many changes in one snapshot are a stream of them.
@@ -769,40 +766,5 @@ fn merged_version(best: &State, states: &BTreeMap<NodeId, State>) -> Version {
         Version { epoch: highest.epoch + 1, num_updates: 0, ..highest }
     } else {
         Version { num_updates: highest.num_updates + 1, ..best.version }
-    }
-}
-
-impl Done {
-    /// Notes that a write is being done; false if it was done before.
-    fn begin(&mut self, id: WriteId) -> bool {
-        let of = self.0.entry(id.origin).or_default();
-        if id.boot < of.boot {
-            return false;
-        }
-        if id.boot > of.boot {
-            *of = crate::message::DoneOf { boot: id.boot, ..Default::default() };
-        }
-        id.seq >= of.floor && !of.results.contains_key(&id.seq)
-    }
-
-    fn finish(&mut self, id: WriteId, result: Option<ErrorKind>) {
-        let of = self.0.entry(id.origin).or_default();
-        of.results.insert(id.seq, result);
-        // An origin has at most a window of writes under way, so what is older is not repeated.
-        while of.results.len() > RESULTS_MAX {
-            if let Some((seq, _)) = of.results.pop_first() {
-                of.floor = seq + 1;
-            }
-        }
-    }
-
-    /// The result of a write that was done: `Some(None)` for success.
-    fn result(&self, id: WriteId) -> Option<Option<ErrorKind>> {
-        let of = self.0.get(&id.origin).filter(|of| of.boot == id.boot)?;
-        match of.results.get(&id.seq) {
-            Some(result) => Some(*result),
-            None if id.seq < of.floor => Some(None),
-            None => None,
-        }
     }
 }

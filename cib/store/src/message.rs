@@ -9,6 +9,9 @@ use crate::error::ErrorKind;
 use crate::operation::{Operation, Who};
 use crate::version::Version;
 
+/// Results of past writes that are remembered for each node: more than a node has under way.
+const RESULTS_MAX: usize = 512;
+
 /// Identifies a write for ever: the node, its start, and a number that grows with each write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WriteId {
@@ -64,14 +67,49 @@ pub struct State {
 
 /// Results of past writes by origin, so that a repeated one is answered but not done again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done(pub(crate) BTreeMap<NodeId, DoneOf>);
+pub struct Done(BTreeMap<NodeId, DoneOf>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DoneOf {
-    pub(crate) boot: u64,
+struct DoneOf {
+    boot: u64,
     /// Writes below this number are done, with forgotten results.
-    pub(crate) floor: u64,
-    pub(crate) results: BTreeMap<u64, Option<ErrorKind>>,
+    floor: u64,
+    results: BTreeMap<u64, Option<ErrorKind>>,
+}
+
+impl Done {
+    /// Notes that a write is being done; false if it was done before.
+    pub(crate) fn begin(&mut self, id: WriteId) -> bool {
+        let of = self.0.entry(id.origin).or_default();
+        if id.boot < of.boot {
+            return false;
+        }
+        if id.boot > of.boot {
+            *of = DoneOf { boot: id.boot, ..Default::default() };
+        }
+        id.seq >= of.floor && !of.results.contains_key(&id.seq)
+    }
+
+    pub(crate) fn finish(&mut self, id: WriteId, result: Option<ErrorKind>) {
+        let of = self.0.entry(id.origin).or_default();
+        of.results.insert(id.seq, result);
+        // An origin has at most a window of writes under way, so what is older is not repeated.
+        while of.results.len() > RESULTS_MAX {
+            if let Some((seq, _)) = of.results.pop_first() {
+                of.floor = seq + 1;
+            }
+        }
+    }
+
+    /// The result of a write that was done: `Some(None)` for success.
+    pub(crate) fn result(&self, id: WriteId) -> Option<Option<ErrorKind>> {
+        let of = self.0.get(&id.origin).filter(|of| of.boot == id.boot)?;
+        match of.results.get(&id.seq) {
+            Some(result) => Some(*result),
+            None if id.seq < of.floor => Some(None),
+            None => None,
+        }
+    }
 }
 
 /// What identifies a state of the configuration: version, time, origin, client and user of the

@@ -1,6 +1,7 @@
 //! The world: time, network, power, faults, and the loop that drives the machines.
 
 mod agents;
+mod faults;
 mod resources;
 mod script;
 
@@ -594,99 +595,6 @@ impl World {
             }
         }
         self.input(id, Input::FenceAgentFinished { run, result: Ok(String::new()) });
-    }
-
-    fn cut_power(&mut self, id: NodeId) {
-        self.trace(|| format!("{id} loses power"));
-        self.checker.power_lost(id);
-        let host = self.host(id);
-        host.power = false;
-        host.daemon = None;
-        host.running.clear();
-        host.wake_at = None;
-        host.paused_until = Instant(0);
-    }
-
-    /// What runs on the host goes on.
-    fn kill_daemon(&mut self, id: NodeId) {
-        self.trace(|| format!("{id} loses its daemon"));
-        let host = self.host(id);
-        host.daemon = None;
-        host.running.clear();
-        host.wake_at = None;
-    }
-
-    fn fault(&mut self) {
-        if self.faults.over {
-            return;
-        }
-        self.counts[4] += 1;
-        let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
-        let id = NodeId(1 + nth);
-        match self.rng.below(13) {
-            0 | 1 => {
-                let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
-                let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
-                self.faults.side = ids.map(|(id, _)| *id).collect();
-                let side = self.faults.side.clone();
-                self.trace(|| format!("partition: {side:?}"));
-            }
-            2 | 3 => self.faults.side.clear(),
-            4 => {
-                self.cut_power(id);
-                self.after(500, 6000, What::Boot(id));
-            }
-            5 => {
-                self.kill_daemon(id);
-                self.after(100, 3000, What::Boot(id));
-            }
-            6 => {
-                let pause = self.rng.between(ms(50), ms(4000));
-                let until = self.now + pause;
-                self.trace(|| format!("{id} pauses for {pause:?}"));
-                self.host(id).paused_until = until;
-            }
-            7 => {
-                self.faults.loss_per_mille = self.rng.below(300);
-                self.faults.jitter_ms = self.rng.below(30);
-            }
-            8 => {
-                if !self.faults.dead_bmcs.remove(&id) {
-                    self.faults.dead_bmcs.insert(id);
-                }
-            }
-            9 => self.faults.agents_fail_per_mille = self.rng.below(2) * self.rng.below(200),
-            10 => self.faults.agents_slow_per_mille = self.rng.below(2) * self.rng.below(300),
-            _ => self.flap(id),
-        }
-        self.after(300, 6000, What::Fault);
-    }
-
-    /// A host comes and goes a few times, as with a loose cable.
-    fn flap(&mut self, id: NodeId) {
-        let mut at = self.now;
-        for _ in 0..1 + self.rng.below(4) {
-            self.schedule(at, What::Cut(Some(id)));
-            at = at + self.rng.between(ms(200), ms(900));
-            self.schedule(at, What::Cut(None));
-            at = at + self.rng.between(ms(50), ms(900));
-        }
-    }
-
-    fn cut(&mut self, id: Option<NodeId>) {
-        if !self.faults.over {
-            self.trace(|| format!("cut off: {id:?}"));
-            self.faults.side = id.into_iter().collect();
-        }
-    }
-
-    /// The faults are over, and an operator cleans up.
-    fn heal(&mut self) {
-        self.trace(|| "all faults are over".to_owned());
-        self.faults = Faults { over: true, ..Faults::default() };
-        for id in self.names.keys().copied().collect::<Vec<_>>() {
-            self.after(0, 1000, What::Boot(id));
-        }
     }
 
     /// A client's change, or an operator's cleaning up once the faults are over.
