@@ -3,7 +3,9 @@
 use cib_model::Role;
 use smallvec::{SmallVec, smallvec};
 
-use crate::base::{ActionIx, NodeIx, Probe, Replica, RscIx, Variant, Where, Ws, af, ar, rf, task};
+use crate::base::{
+    ActionIx, NodeIx, Ordering, Probe, Replica, RscIx, Variant, Where, Ws, af, ar, rf, task,
+};
 
 impl Ws {
     /// Probes everything wherever its state is unknown.
@@ -194,12 +196,12 @@ impl Ws {
     // Relations of probes
 
     /// Probes come before whatever their results may change.
-    pub(crate) fn order_probes(&mut self) {
+    pub(crate) fn order_probes(&mut self, orderings: &[Ordering]) {
         let mut marks = Marks { seen: vec![0; self.actions.len()], round: 0 };
         for rsc in self.top.clone() {
             self.order_own_probes(rsc, &mut marks);
         }
-        self.order_probes_like_stops();
+        self.order_probes_like_stops(orderings);
     }
 
     fn order_own_probes(&mut self, rsc: RscIx, marks: &mut Marks) {
@@ -295,9 +297,8 @@ impl Ws {
     }
 
     /// What waits for a stop waits for the probe that may bring that stop about.
-    fn order_probes_like_stops(&mut self) {
-        for at in 0..self.orderings.len() {
-            let order = self.orderings[at].clone();
+    fn order_probes_like_stops(&mut self, orderings: &[Ordering]) {
+        for order in orderings {
             let Some(rsc1) = order.rsc1 else { continue };
             if order.flags == ar::NONE || order.rsc1 == order.rsc2 {
                 continue;

@@ -149,11 +149,11 @@ impl Ws {
 
     /// Turns all relations into ones of actions, and works them out.
     pub(crate) fn apply_orderings(&mut self) {
-        for at in 0..self.orderings.len() {
-            let order = self.orderings[at].clone();
+        let mut orderings = std::mem::take(&mut self.orderings);
+        for order in &orderings {
             match (order.rsc1, order.rsc2) {
-                (Some(rsc), _) => self.apply_from_rsc(rsc, &order),
-                (None, Some(rsc)) => self.order_after(order.action1, rsc, &order),
+                (Some(rsc), _) => self.apply_from_rsc(rsc, order),
+                (None, Some(rsc)) => self.order_after(order.action1, rsc, order),
                 (None, None) => {
                     self.order_actions(order.action1, order.action2, order.flags);
                 }
@@ -162,7 +162,9 @@ impl Ws {
         for at in (0..self.actions.len()).rev() {
             self.block_colocation_dependents(ActionIx(at as u32));
         }
-        self.order_probes();
+        orderings.append(&mut self.orderings);
+        self.order_probes(&orderings);
+        drop(orderings);
         for at in (0..self.actions.len()).rev() {
             self.update_for_orderings(ActionIx(at as u32));
         }
