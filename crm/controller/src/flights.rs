@@ -200,6 +200,8 @@ fn concerns(what: &Underway, action: &Action) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crm_graph::{ActionKind, Resource, Synapse};
 
@@ -214,13 +216,13 @@ mod tests {
             on_node: Some(node.into()),
             on_node_uuid: None,
             router_node: None,
-            resource: Some(Resource {
+            resource: Some(Arc::new(Resource {
                 id: "r".into(),
                 long_id: instance.then(|| "r:0".into()),
                 class: "ocf".into(),
                 provider: None,
                 agent: "x".into(),
-            }),
+            })),
             attributes: vec![],
             downed: vec![],
             params: vec![],

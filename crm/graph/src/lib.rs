@@ -83,7 +83,7 @@ pub struct Action {
     /// The cluster node that speaks for `on_node`, when it is a remote or guest node.
     pub router_node: Option<Str>,
     /// The resource, for resource actions and those that concern one.
-    pub resource: Option<Resource>,
+    pub resource: Option<Arc<Resource>>,
     /// Parameters and `CRM_meta_*` values, sorted by name.
     pub attributes: Vec<(Str, Str)>,
     /// Ids of the nodes that are lost by this action.
@@ -95,7 +95,7 @@ pub struct Action {
     /// When the resource was locked to this node, seconds since the epoch, if it is.
     pub shutdown_lock: Option<i64>,
     /// Why the action is there, in words, for people.
-    pub reason: Option<String>,
+    pub reason: Option<Str>,
 }
 
 impl Action {

@@ -2,6 +2,7 @@
 //! fenced. Plans are made by hand here; agents and devices answer at once.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crm_api::secret::{Change, Place, Secret};
 use crm_api::{EventKind, Request, Response};
@@ -235,13 +236,13 @@ fn action(id: u32, kind: ActionKind, operation: &str, node: u32) -> Action {
         on_node: Some(format!("n{node}").into()),
         on_node_uuid: Some(node.to_string().into()),
         router_node: None,
-        resource: Some(Resource {
+        resource: Some(Arc::new(Resource {
             id: "r".into(),
             long_id: None,
             class: "ocf".into(),
             provider: Some("test".into()),
             agent: "Dummy".into(),
-        }),
+        })),
         attributes: vec![("CRM_meta_timeout".into(), "20000".into())],
         downed: vec![],
         reason: None,

@@ -1,5 +1,7 @@
 //! Everything that a graph says about one action.
 
+use std::sync::Arc;
+
 use cib_model::{Attrs, Str};
 use crm_graph::{Action, ActionKind, Resource};
 use rustc_hash::FxHashMap;
@@ -7,12 +9,13 @@ use rustc_hash::FxHashMap;
 use super::number;
 use crate::base::{ActionIx, NodeIx, RscIx, Variant, Ws, af, rf, task};
 
-/// Names of attributes in graphs, each once: by the name of the meta-attribute, that of the
-/// attribute that tells it, if it can be one; and names that are said as they are.
+/// What many actions of a graph have in common, each once.
 #[derive(Default)]
 pub(crate) struct GraphNames {
+    /// By the name of a meta-attribute, that of the attribute that tells it, if it can be one.
     meta: FxHashMap<Str, Option<Str>>,
     plain: FxHashMap<Str, Str>,
+    resources: FxHashMap<RscIx, Arc<Resource>>,
 }
 
 impl GraphNames {
@@ -120,7 +123,7 @@ impl Ws {
             params: Vec::new(),
             maintenance: Vec::new(),
             shutdown_lock: None,
-            reason: a.reason.as_deref().map(str::to_owned),
+            reason: a.reason.clone(),
         }
     }
 
@@ -144,7 +147,7 @@ impl Ws {
         }
         let (rsc, node) = (self[action].rsc, self[action].node);
         if let Some(rsc) = rsc.filter(|_| !self[action].is(af::PSEUDO)) {
-            out.resource = Some(self.resource_of(rsc));
+            out.resource = Some(self.graph_resource_of(rsc));
             if self.locks(action, rsc) {
                 out.shutdown_lock = Some(self[rsc].lock_time);
             }
@@ -171,6 +174,15 @@ impl Ws {
             }
             _ => false,
         }
+    }
+
+    fn graph_resource_of(&mut self, rsc: RscIx) -> Arc<Resource> {
+        if let Some(known) = self.graph_names.resources.get(&rsc) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(self.resource_of(rsc));
+        self.graph_names.resources.insert(rsc, Arc::clone(&new));
+        new
     }
 
     fn resource_of(&self, rsc: RscIx) -> Resource {
