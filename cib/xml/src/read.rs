@@ -53,10 +53,17 @@ impl Doc {
     }
 }
 
+impl Doc {
+    /// Lets go of what only [`Node::position`] needs.
+    pub fn forget_positions(&mut self) {
+        self.lines = Vec::new();
+    }
+}
+
 impl Node<'_> {
-    /// Where the element stood in the text that it was parsed from.
+    /// Where the element stood in the text that it was parsed from, if that is known.
     pub fn position(self) -> Option<Position> {
-        let offset = self.doc().offset(self.id())?;
+        let offset = self.doc().offset(self.id()).filter(|_| !self.doc().lines.is_empty())?;
         Some(position(&self.doc().lines, offset as usize))
     }
 }
@@ -248,5 +255,8 @@ mod tests {
         assert_eq!(parts, ["n", "", " t&u "]);
         let second = doc.root().child("e").and_then(|e| e.position()).expect("it was read");
         assert_eq!((second.line, second.column), (3, 2));
+        let mut later = doc.clone();
+        later.forget_positions();
+        assert_eq!(later.root().child("e").and_then(|e| e.position()), None);
     }
 }

@@ -165,6 +165,7 @@ impl Session<'_> {
                 let mut doc = input::parse(&text, "the state")?;
                 drop(text);
                 schema::update(&mut doc, self.out).map_err(|code| (code, String::new()))?;
+                doc.forget_positions();
                 Ok(doc)
             }
             None => {
