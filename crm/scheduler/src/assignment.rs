@@ -6,7 +6,7 @@ mod colocated;
 mod colocation;
 mod criteria;
 mod group;
-mod instances;
+pub(crate) mod instances;
 mod nodes;
 mod primitive;
 mod promotable;

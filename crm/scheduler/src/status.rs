@@ -12,6 +12,6 @@ mod outcome;
 mod resources;
 mod setup;
 
-pub(crate) use failcount::Count;
+pub(crate) use failcount::{Count, FAILURES};
 pub(crate) use history::active_range;
 pub use setup::PlanFlags;

@@ -13,7 +13,7 @@ pub(crate) fn instance_number(id: &str) -> i64 {
 }
 
 impl Ws {
-    pub(crate) fn compare_numbers(&self, a: RscIx, b: RscIx) -> i32 {
+    fn compare_numbers(&self, a: RscIx, b: RscIx) -> i32 {
         (instance_number(&self[a].id) - instance_number(&self[b].id)).signum() as i32
     }
 

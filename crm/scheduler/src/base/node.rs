@@ -22,6 +22,8 @@ pub(crate) struct Node {
     /// What rows start from for this node.
     pub(crate) base: Slot,
     pub(crate) attrs: Attrs,
+    /// Whether attributes tell of failures of any resource.
+    pub(crate) has_failures: bool,
     pub(crate) utilization: Vec<(Str, i32)>,
     pub(crate) online: bool,
     pub(crate) shutdown: bool,
@@ -66,6 +68,7 @@ impl Node {
             shutdown: false,
             unclean: false,
             pending: false,
+            has_failures: false,
             maintenance: false,
             standby: false,
             fail_standby: false,

@@ -2,6 +2,7 @@
 
 use cib_model::{INFINITY, Order, OrderKind, ResourceSet, Role, Str, scan_min_int};
 
+use crate::assignment::instances::instance_number;
 use crate::base::{Coloc, NodeIx, Placement, RscIx, Sym, Variant, Ws, ar, cf, rf, task};
 use crate::constraints::Named;
 
@@ -510,7 +511,7 @@ impl Ws {
 
     pub(crate) fn sort_by_number(&mut self, rsc: RscIx) {
         let mut children = std::mem::take(&mut self[rsc].children);
-        crate::base::merge_sort(&mut children, &mut |a, b| self.compare_numbers(a, b));
+        children.sort_by_cached_key(|child| instance_number(&self[*child].id));
         self[rsc].children = children;
     }
 

@@ -5,6 +5,9 @@ use cib_model::{Str, add_scores, base_name, parse_score, scan_int, seconds_of_ms
 use crate::base::ws_types::OpRef;
 use crate::base::{NodeIx, RscIx, Ws, rf, task};
 
+/// How the names of attributes begin that tell of failures: how many, and when the last was.
+pub(crate) const FAILURES: [&str; 2] = ["fail-count-", "last-failure-"];
+
 /// Which failures count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
@@ -54,6 +57,9 @@ impl Ws {
 
     /// Sums over attributes `fail-count-RSC#OPERATION_INTERVAL` and `last-failure-…`.
     pub(crate) fn recorded_failures(&self, node: NodeIx, rsc: RscIx) -> (i32, i64) {
+        if !self[node].has_failures {
+            return (0, 0);
+        }
         let r = &self[rsc];
         let name: &Str = r.history_id.as_ref().unwrap_or(&r.id);
         let unique = r.is(rf::UNIQUE);
@@ -72,12 +78,13 @@ impl Ws {
             })
         };
         let (mut failures, mut last) = (0, 0);
+        let [fail_count, last_failure] = FAILURES;
         for (attr, value) in self[node].attrs.iter() {
-            if let Some(rest) = attr.strip_prefix("fail-count-") {
+            if let Some(rest) = attr.strip_prefix(fail_count) {
                 if let Some(n) = parse_score(value).filter(|_| applies(rest)) {
                     failures = add_scores(failures, n);
                 }
-            } else if let Some(rest) = attr.strip_prefix("last-failure-")
+            } else if let Some(rest) = attr.strip_prefix(last_failure)
                 && let Some(at) = scan_int(value).filter(|_| applies(rest))
             {
                 last = last.max(at);

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::base::ws_types::{Config, Placement};
 use crate::base::{Names, Node, NodeIx, NodeKind, Ws};
 use crate::reasons::Reasons;
+use crate::status::FAILURES;
 
 /// What a caller wants beyond the plan itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -172,6 +173,8 @@ impl Ws {
                 table.set_default(name, value);
             }
         }
+        let failure = |name: &str| FAILURES.iter().any(|prefix| name.starts_with(prefix));
+        let has_failures = attrs.iter().any(|(name, _)| failure(name));
         if !table.has("#site-name") {
             if let Some(site) = table.get_str("site-name").cloned() {
                 table.set("#site-name", &site);
@@ -179,6 +182,7 @@ impl Ws {
                 table.set("#site-name", cluster);
             }
         }
+        self[node].has_failures |= has_failures;
     }
 
     fn count_instances(&mut self, rsc: crate::base::RscIx) {
