@@ -225,7 +225,8 @@ impl Controller {
                 )));
             } else if let Some(seen) = seen.iter().find(|seen| seen.node == *id) {
                 // A state without `expected` would pass for that of a node that is safely down.
-                let expected = if seen.down { "down" } else { "member" };
+                let down = seen.down || self.confirmed.contains(id);
+                let expected = if down { "down" } else { "member" };
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"false\" crmd=\"offline\" \
                      crm-debug-origin=\"lost\" join=\"down\" expected=\"{expected}\"/>"
@@ -522,6 +523,7 @@ impl Controller {
         let member = self.node_id(&target).is_some_and(|id| self.view.members.contains(&id));
         let reborn = member && (life.is_none() || self.life(&target) != life);
         let id = self.node_id(&target).filter(|_| error.is_none() && !reborn && action != "on");
+        self.confirmed.extend(id);
         let arrivals = id.map(|id| self.end_arrivals(id)).unwrap_or_default();
         if self.dc.is_none() {
             return;

@@ -28,6 +28,8 @@ pub struct Controller {
     pub(crate) told: BTreeSet<NodeId>,
     /// The CIB is the same everywhere in this view; who was a member once, by it.
     pub(crate) synced: Option<Vec<Seen>>,
+    /// Nodes whose fence was confirmed, and that no member can have seen since.
+    pub(crate) confirmed: BTreeSet<NodeId>,
     /// The DC of this view, once all have been heard.
     pub(crate) dc_node: Option<NodeId>,
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
@@ -61,6 +63,7 @@ impl Controller {
             hellos: BTreeMap::new(),
             told: BTreeSet::new(),
             synced: None,
+            confirmed: BTreeSet::new(),
             dc_node: None,
             dc: None,
             history: History::default(),
@@ -194,15 +197,20 @@ impl Controller {
         self.told.clear();
         self.synced = None;
         self.dc_node = None;
+        // Whoever comes another way may have had a fenced node as a member since.
+        if view.members.iter().all(|m| view.came_with_us.contains(m)) {
+            self.confirmed.retain(|node| !view.members.contains(node));
+        } else {
+            self.confirmed.clear();
+        }
         self.view = view;
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
         }
     }
 
-    /// Says hello once this node's CIB is that of all. What it has said in earlier views, and the
-    /// store says again in this one, is then before its greeting, and so before the election: it
-    /// cannot undo what the new DC writes.
+    /// Says hello once this node's CIB is that of all. What it has written in this view until then
+    /// is before its greeting, and so before the election: it cannot undo what the new DC writes.
     fn greet(&mut self) {
         let hello = Hello {
             view: self.view.id,

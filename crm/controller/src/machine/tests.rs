@@ -15,6 +15,7 @@ struct Test {
     controller: Controller,
     view: u64,
     seen: Vec<Seen>,
+    nobody_new: bool,
 }
 
 impl Test {
@@ -27,7 +28,7 @@ impl Test {
             life: u64::from(local),
             wall_ms: 1_700_000_000_000,
         });
-        let mut test = Test { controller, view: 0, seen: Vec::new() };
+        let mut test = Test { controller, view: 0, seen: Vec::new(), nobody_new: true };
         test.view(&[(1, 1), (2, 2), (3, 3)]);
         test
     }
@@ -51,8 +52,8 @@ impl Test {
     fn view_with(&mut self, members: &[(u32, u64)], busy: &[Underway]) -> Vec<Effect> {
         self.view += 1;
         let ids: Vec<NodeId> = members.iter().map(|(id, _)| NodeId(*id)).collect();
-        let view =
-            View { id: self.view, quorate: true, members: ids.clone(), came_with_us: ids.clone() };
+        let came_with_us = ids.iter().copied().filter(|_| self.nobody_new).collect();
+        let view = View { id: self.view, quorate: true, members: ids.clone(), came_with_us };
         let mut effects = self.handle(Input::View(view));
         effects.extend(self.handle(Input::Synced { seen: self.seen.clone() }));
         for (id, life) in members {
@@ -136,15 +137,38 @@ fn a_node_that_is_not_known_to_be_down_is_expected_to_run() {
     for (down, expected) in [(false, "expected=\"member\""), (true, "expected=\"down\"")] {
         let mut test = Test::new(2);
         test.seen = vec![Seen { node: NodeId(1), down }];
-        let effects = test.view(&[(2, 2), (3, 3)]);
-        let lost = effects.iter().find_map(|effect| match effect {
-            Effect::Cib(writes) => writes.iter().find_map(|w| match w {
-                CibWrite::Status(xml) if xml.contains("uname=\"n1\"") => Some(xml.as_str()),
-                _ => None,
-            }),
-            _ => None,
-        });
-        assert!(lost.is_some_and(|xml| xml.contains(expected)), "{lost:?}");
+        let told = lost(&test.view(&[(2, 2), (3, 3)]), "n1");
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+/// What is told of a lost node.
+fn lost(effects: &[Effect], name: &str) -> String {
+    let writes = effects.iter().filter_map(|effect| match effect {
+        Effect::Cib(writes) => Some(writes),
+        _ => None,
+    });
+    let of_node = |write: &&CibWrite| match write {
+        CibWrite::Status(xml) => xml.contains(&format!("uname=\"{name}\"")),
+        _ => false,
+    };
+    format!("{:?}", writes.flatten().find(of_node)).replace('\\', "")
+}
+
+/// The confirmation may come while the members change, so that the CIB does not have it yet.
+#[test]
+fn a_confirmed_fence_is_known_as_long_as_all_members_have_heard_of_it() {
+    for (nobody_new, expected) in [(true, "expected=\"down\""), (false, "expected=\"member\"")] {
+        let mut test = Test::new(1);
+        test.seen = vec![Seen { node: NodeId(3), down: false }];
+        test.handle(node_3_is_fenced());
+        test.nobody_new = nobody_new;
+        let told = lost(&test.view(&[(1, 1), (2, 2)]), "n3");
+        assert!(told.contains(expected), "{told}");
+        // It is back, and lost again.
+        test.view(&[(1, 1), (2, 2), (3, 4)]);
+        let told = lost(&test.view(&[(1, 1), (2, 2)]), "n3");
+        assert!(told.contains("expected=\"member\""), "{told}");
     }
 }
 
