@@ -176,6 +176,19 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
+/// Nothing runs any more on a node whose fence was confirmed.
+fn fenced_state(id: &str, uname: &str) -> [CibWrite; 3] {
+    let state = format!("/cib/status/node_state[@id='{id}']");
+    [
+        CibWrite::Status(format!(
+            "<node_state id=\"{id}\" uname=\"{uname}\" in_ccm=\"false\" crmd=\"offline\" \
+             crm-debug-origin=\"fenced\" join=\"down\" expected=\"down\"/>"
+        )),
+        CibWrite::Delete(format!("{state}/lrm")),
+        CibWrite::Delete(format!("{state}/transient_attributes")),
+    ]
+}
+
 impl Controller {
     pub(crate) fn replan(&mut self, reason: &str) {
         if let Some(dc) = &mut self.dc {
@@ -223,10 +236,11 @@ impl Controller {
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"true\" crmd=\"online\" \
                      crm-debug-origin=\"join\" join=\"member\" expected=\"member\"/>"
                 )));
+            } else if self.confirmed.contains(id) {
+                writes.extend(fenced_state(&id.to_string(), &name));
             } else if let Some(seen) = seen.iter().find(|seen| seen.node == *id) {
                 // A state without `expected` would pass for that of a node that is safely down.
-                let down = seen.down || self.confirmed.contains(id);
-                let expected = if down { "down" } else { "member" };
+                let expected = if seen.down { "down" } else { "member" };
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"false\" crmd=\"offline\" \
                      crm-debug-origin=\"lost\" join=\"down\" expected=\"{expected}\"/>"
@@ -579,22 +593,13 @@ impl Controller {
 
     fn write_fenced(&mut self, now: Instant, target: &str, action: &str) {
         let id = self.node_id(target).map_or_else(|| target.to_owned(), |id| id.to_string());
-        let uname = escape(target);
         if action == "on" {
             let at = self.wall_s(now).to_string();
             let update = Update::set(target, "#node-unfenced", &at);
             self.effects.push_back(Effect::Attributes(vec![update]));
             return;
         }
-        let state = format!("/cib/status/node_state[@id='{id}']");
-        self.effects.push_back(Effect::Cib(vec![
-            CibWrite::Status(format!(
-                "<node_state id=\"{id}\" uname=\"{uname}\" in_ccm=\"false\" crmd=\"offline\" \
-                 crm-debug-origin=\"fenced\" join=\"down\" expected=\"down\"/>"
-            )),
-            CibWrite::Delete(format!("{state}/lrm")),
-            CibWrite::Delete(format!("{state}/transient_attributes")),
-        ]));
+        self.effects.push_back(Effect::Cib(fenced_state(&id, &escape(target)).into()));
     }
 
     /// A node's executor has a result.
@@ -713,7 +718,7 @@ impl Controller {
             dc.fences.values_mut().for_each(|fence| fence.action_id = None);
             dc.fences.retain(|_, fence| fence.ticket.is_some());
         }
-        if !execution.is_over() {
+        if !execution.is_over(dc.flights.apart() > 0) {
             return;
         }
         dc.recheck_at = if recheck.is_zero() { NEVER } else { now + recheck };

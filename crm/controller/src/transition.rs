@@ -145,9 +145,14 @@ impl Execution {
         self.aborted.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Nothing of it is under way, or it was given up.
-    pub(crate) fn is_over(&self) -> bool {
-        self.flights.is_empty() || self.aborted.is_some()
+    /// Nothing of it is under way and nothing more will go, or it was given up. With `others`
+    /// something else is under way: what could go otherwise waits for that to end.
+    pub(crate) fn is_over(&self, others: bool) -> bool {
+        let ready = |ix: &usize| {
+            self.transition.synapses[*ix].inputs.iter().all(|i| self.completed.contains(i))
+        };
+        let waits = || others && self.waiting.iter().any(ready);
+        self.aborted.is_some() || (self.flights.is_empty() && !waits())
     }
 
     /// How many actions never went.
@@ -216,9 +221,9 @@ mod tests {
         assert_eq!(take(&mut execution), []);
         execution.complete(2);
         assert_eq!(take(&mut execution), [4]);
-        assert!(!execution.is_over());
+        assert!(!execution.is_over(false));
         execution.complete(4);
-        assert!(execution.is_over());
+        assert!(execution.is_over(false));
         assert_eq!(execution.left(), 0);
     }
 
@@ -230,7 +235,7 @@ mod tests {
         take(&mut execution);
         execution.fail(1, "it broke");
         assert_eq!(take(&mut execution), []);
-        assert!(execution.is_over());
+        assert!(execution.is_over(false));
         assert_eq!(execution.left(), 1);
         assert_eq!(execution.aborted.as_deref(), Some("it broke"));
     }
@@ -246,6 +251,21 @@ mod tests {
         assert_eq!(taken, Some(3));
         execution.complete(1);
         assert_eq!(take(&mut execution), [2, 4]);
+    }
+
+    #[test]
+    fn what_is_held_by_something_else_is_not_over() {
+        let two =
+            [synapse(1, ActionKind::Resource, 0, &[]), synapse(2, ActionKind::Resource, 0, &[1])];
+        let mut execution = execution(0, two.into());
+        assert!(execution.next(1, |_| true).is_none());
+        assert!(!execution.is_over(true), "its first action goes when the other has ended");
+        assert_eq!(take(&mut execution), [1]);
+        execution.complete(1);
+        assert!(!execution.is_over(true) && execution.is_over(false));
+        assert_eq!(take(&mut execution), [2]);
+        execution.complete(2);
+        assert!(execution.is_over(true), "nothing is left");
     }
 
     #[test]
