@@ -533,9 +533,14 @@ impl Controller {
             return;
         }
         // The power may be back, and the node a member again, before everybody knows that it was
-        // cut: then this is about an earlier life of the node.
+        // cut: then this is about an earlier life of the node, even if that which is there now has
+        // not been heard yet, or is lost again.
         let member = self.node_id(&target).is_some_and(|id| self.view.members.contains(&id));
-        let reborn = member && (life.is_none() || self.life(&target) != life);
+        let known = self.life(&target);
+        let reborn = match life {
+            Some(life) => known.is_some_and(|known| known != life),
+            None => member,
+        };
         let id = self.node_id(&target).filter(|_| error.is_none() && !reborn && action != "on");
         self.confirmed.extend(id);
         let arrivals = id.map(|id| self.end_arrivals(id)).unwrap_or_default();

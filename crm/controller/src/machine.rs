@@ -48,6 +48,9 @@ pub struct Controller {
     pub(crate) started: bool,
     /// By which life each node was last heard.
     lives: BTreeMap<NodeId, u64>,
+    /// Nodes that have come another way since: whichever life theirs is, it bears the number of the
+    /// view that they came with until they are heard (lives are times, which are far larger).
+    unheard: BTreeMap<NodeId, u64>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -74,6 +77,7 @@ impl Controller {
             leaving: None,
             started: false,
             lives: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -159,9 +163,11 @@ impl Controller {
         self.setup.nodes.iter().find(|(_, n)| *n == name).map(|(id, _)| *id)
     }
 
-    /// By which life a node was last heard.
+    /// Which life of a node a fence asked for now is to end, if the node was ever there: the last
+    /// that was heard, or one that came after it and has not been heard yet.
     pub fn life(&self, name: &str) -> Option<u64> {
-        self.node_id(name).and_then(|id| self.lives.get(&id).copied())
+        let id = self.node_id(name)?;
+        self.unheard.get(&id).or_else(|| self.lives.get(&id)).copied()
     }
 
     pub(crate) fn wall_s(&self, now: Instant) -> u64 {
@@ -197,12 +203,15 @@ impl Controller {
         self.told.clear();
         self.synced = None;
         self.dc_node = None;
+        let came_apart = view.members.iter().filter(|m| !view.came_with_us.contains(m));
+        let came_apart: Vec<NodeId> = came_apart.copied().collect();
         // Whoever comes another way may have had a fenced node as a member since.
-        if view.members.iter().all(|m| view.came_with_us.contains(m)) {
+        if came_apart.is_empty() {
             self.confirmed.retain(|node| !view.members.contains(node));
         } else {
             self.confirmed.clear();
         }
+        self.unheard.extend(came_apart.into_iter().map(|node| (node, view.id)));
         self.view = view;
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
@@ -404,6 +413,7 @@ impl Controller {
             .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
             .map(|(id, _)| *id)
             .collect();
+        self.unheard.retain(|id, _| !heard.contains_key(id));
         self.lives.extend(heard);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {

@@ -172,6 +172,35 @@ fn a_confirmed_fence_is_known_as_long_as_all_members_have_heard_of_it() {
     }
 }
 
+/// Its new daemon is a member before it is heard, and is lost before or after that.
+#[test]
+fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life() {
+    for (heard, back) in [(true, true), (false, true), (false, false)] {
+        let mut test = Test::new(1);
+        test.seen = vec![Seen { node: NodeId(3), down: false }];
+        test.view(&[(1, 1), (2, 2)]);
+        test.view += 100;
+        test.handle(Input::View(View {
+            id: test.view,
+            quorate: true,
+            members: (1..=3).map(NodeId).collect(),
+            came_with_us: (1..=2).map(NodeId).collect(),
+        }));
+        if back {
+            test.handle(node_3_is_fenced());
+        }
+        if heard {
+            test.view(&[(1, 1), (2, 2), (3, 4)]);
+        }
+        let told = lost(&test.view(&[(1, 1), (2, 2)]), "n3");
+        assert!(told.contains("expected=\"member\""), "{told}");
+        if !back {
+            let told = lost(&test.handle(node_3_is_fenced()), "n3");
+            assert_eq!(told, "None", "it was for the life before");
+        }
+    }
+}
+
 #[test]
 fn what_may_have_arrived_from_a_lost_node_is_looked_for_again() {
     assert!(Test::migrating().tells(&[(1, 1), (2, 2)]), "its source is there");
