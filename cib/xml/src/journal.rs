@@ -100,34 +100,24 @@ impl Before {
 
     /// The attributes that node `ix` had, as (name, value).
     pub(crate) fn attrs<'a>(&self, doc: &'a Doc, ix: u32) -> Vec<(&'a str, &'a str)> {
-        let mut at = self.node(doc, ix).first_attr;
-        let mut out = Vec::new();
-        while at != NONE {
-            let attr = self.attrs.get(&at).copied().unwrap_or(doc.attrs[at as usize]);
-            out.push((&*doc.names[attr.name as usize], doc.slice(attr.value)));
-            at = attr.next;
-        }
-        out
+        let attr = |at: u32| {
+            let attr = self.attrs.get(&at).unwrap_or(&doc.attrs[at as usize]);
+            (&*doc.names[attr.name as usize], doc.slice(attr.value))
+        };
+        self.node(doc, ix).attrs().map(attr).collect()
     }
 
     /// Whether the attributes of `ix` may differ from what they were.
     pub(crate) fn attrs_touched(&self, doc: &Doc, ix: u32) -> bool {
         let now = &doc.nodes[ix as usize];
         let old = self.node(doc, ix);
-        if (old.first_attr, old.last_attr) != (now.first_attr, now.last_attr) {
-            return true;
-        }
-        let mut at = old.first_attr;
-        while at != NONE {
-            if let Some(attr) = self.attrs.get(&at) {
-                let now = &doc.attrs[at as usize];
-                if attr.next != now.next || doc.slice(attr.value) != doc.slice(now.value) {
-                    return true;
-                }
-            }
-            at = doc.attrs[at as usize].next;
-        }
-        false
+        let differs = |at: u32| {
+            let (now, old) = (&doc.attrs[at as usize], self.attrs.get(&at));
+            old.is_some_and(|old| {
+                old.name != now.name || doc.slice(old.value) != doc.slice(now.value)
+            })
+        };
+        old.attrs() != now.attrs() || old.attrs().any(differs)
     }
 }
 

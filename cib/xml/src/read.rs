@@ -43,7 +43,7 @@ impl Doc {
         match parse_into(&mut doc, source) {
             Ok(()) => {
                 doc.text.share();
-                doc.base = (doc.nodes.len(), doc.text.len());
+                doc.base = doc.size();
                 Ok(doc)
             }
             Err((offset, reason)) => {

@@ -1,6 +1,7 @@
 //! The arena.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
@@ -8,8 +9,9 @@ use crate::journal::Journal;
 use crate::shared::{Pieces, Text, Texts};
 
 pub(crate) const NONE: u32 = u32::MAX;
-/// Growth that is not worth a compaction, in nodes and in bytes of text.
+/// Growth that is not worth a compaction, in nodes, attributes and bytes of text.
 const COMPACT_NODES_MIN: usize = 4096;
+const COMPACT_ATTRS_MIN: usize = 16 * COMPACT_NODES_MIN;
 const COMPACT_TEXT_MIN: usize = 1 << 20;
 
 /// A node of one [`Doc`]; meaningless in another one.
@@ -52,17 +54,33 @@ pub(crate) struct NodeData {
     pub(crate) last_child: u32,
     pub(crate) prev: u32,
     pub(crate) next: u32,
+    /// An element's attributes are side by side in the arena's.
     pub(crate) first_attr: u32,
-    pub(crate) last_attr: u32,
+    pub(crate) attr_count: u32,
     /// Byte offset in the source, `NONE` for nodes that were not parsed.
     pub(crate) offset: u32,
+}
+
+impl NodeData {
+    /// Where its attributes are.
+    pub(crate) fn attrs(&self) -> Range<u32> {
+        self.first_attr..self.first_attr + self.attr_count
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttrData {
     pub(crate) name: u32,
     pub(crate) value: Span,
-    pub(crate) next: u32,
+}
+
+/// What a document holds, what is no longer used included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Size {
+    nodes: usize,
+    attrs: usize,
+    /// In bytes.
+    text: usize,
 }
 
 /// An XML document with exactly one root element.
@@ -77,8 +95,8 @@ pub struct Doc {
     pub(crate) lines: Vec<u32>,
     /// What an undo needs, while a transaction is open.
     pub(crate) journal: Option<Box<Journal>>,
-    /// Nodes and bytes of text after the last compaction.
-    pub(crate) base: (usize, usize),
+    /// The size after the last compaction.
+    pub(crate) base: Size,
 }
 
 impl Doc {
@@ -141,13 +159,17 @@ impl Doc {
         &mut self.attrs[ix as usize]
     }
 
+    pub(crate) fn size(&self) -> Size {
+        Size { nodes: self.nodes.len(), attrs: self.attrs.len(), text: self.text.len() }
+    }
+
     /// Rebuilds the arena without what edits left behind, if that is most of it. Node ids change
     /// when it returns true. Costs nothing amortised over the edits that made the waste.
     pub fn compact(&mut self) -> bool {
         assert!(self.journal.is_none(), "no compaction within a transaction");
-        let (nodes, text) = self.base;
-        if self.nodes.len() <= 2 * nodes + COMPACT_NODES_MIN
-            && self.text.len() <= 2 * text + COMPACT_TEXT_MIN
+        if self.nodes.len() <= 2 * self.base.nodes + COMPACT_NODES_MIN
+            && self.attrs.len() <= 2 * self.base.attrs + COMPACT_ATTRS_MIN
+            && self.text.len() <= 2 * self.base.text + COMPACT_TEXT_MIN
         {
             return false;
         }
@@ -183,8 +205,8 @@ impl Doc {
             last_child: NONE,
             prev: NONE,
             next: NONE,
-            first_attr: NONE,
-            last_attr: NONE,
+            first_attr: 0,
+            attr_count: 0,
             offset: NONE,
         });
         NodeId(id)
@@ -202,42 +224,34 @@ impl Doc {
     pub(crate) fn push_attr(&mut self, id: NodeId, name: &str, value: &str) {
         let name = self.intern(name);
         let value = self.store(value);
-        self.link_attr(id, name, value);
-    }
-
-    /// Gives the element `id`, which has no attributes, those from `first` on, each linked to the one
-    /// after it.
-    pub(crate) fn own_attrs(&mut self, id: NodeId, first: usize) {
-        let Some(last) = self.attrs.len().checked_sub(1).filter(|last| *last >= first) else {
-            return;
-        };
-        self.attrs[last].next = NONE;
-        let node = self.node_mut(id.0);
-        (node.first_attr, node.last_attr) = (first as u32, last as u32);
-    }
-
-    fn link_attr(&mut self, id: NodeId, name: u32, value: Span) {
-        let ix = self.attrs.len() as u32;
-        self.attrs.push(AttrData { name, value, next: NONE });
-        let node = self.node_mut(id.0);
-        let last = std::mem::replace(&mut node.last_attr, ix);
-        if last == NONE {
-            node.first_attr = ix;
-        } else {
-            self.attr_mut(last).next = ix;
+        let Range { start, end } = self.nodes[id.index()].attrs();
+        if end as usize != self.attrs.len() {
+            // What follows is another element's: all go where there is room.
+            let moved = self.attrs.len() as u32;
+            self.attrs.extend_from_within(start as usize..end as usize);
+            self.node_mut(id.0).first_attr = moved;
         }
+        self.attrs.push(AttrData { name, value });
+        self.node_mut(id.0).attr_count += 1;
+    }
+
+    /// Gives the element `id`, which has no attributes, those from `first` on.
+    pub(crate) fn own_attrs(&mut self, id: NodeId, first: usize) {
+        let count = self.attrs.len() - first;
+        let node = self.node_mut(id.0);
+        (node.first_attr, node.attr_count) = (first as u32, count as u32);
+    }
+
+    /// The attributes of an element.
+    fn attrs_of(&self, id: NodeId) -> &[AttrData] {
+        let Range { start, end } = self.nodes[id.index()].attrs();
+        &self.attrs[start as usize..end as usize]
     }
 
     pub(crate) fn find_attr(&self, id: NodeId, name: &str) -> Option<u32> {
-        let mut at = self.nodes[id.index()].first_attr;
-        while at != NONE {
-            let attr = &self.attrs[at as usize];
-            if &*self.names[attr.name as usize] == name {
-                return Some(at);
-            }
-            at = attr.next;
-        }
-        None
+        let found =
+            self.attrs_of(id).iter().position(|attr| &*self.names[attr.name as usize] == name)?;
+        Some(self.nodes[id.index()].first_attr + found as u32)
     }
 
     /// Sets attribute `name` of `id`: in place if it is there, at the end otherwise.
@@ -258,30 +272,17 @@ impl Doc {
     /// Removes attribute `name` of `id`; says whether it was there.
     pub fn remove_attr(&mut self, id: NodeId, name: &str) -> bool {
         let Some(at) = self.find_attr(id, name) else { return false };
-        self.node_mut(id.0);
-        let next = self.attrs[at as usize].next;
-        let first = self.nodes[id.index()].first_attr;
-        let mut prev = NONE;
-        let mut walk = first;
-        while walk != at {
-            prev = walk;
-            walk = self.attrs[walk as usize].next;
+        let last = self.nodes[id.index()].attrs().end - 1;
+        for at in at..last {
+            *self.attr_mut(at) = self.attrs[at as usize + 1];
         }
-        if prev == NONE {
-            self.node_mut(id.0).first_attr = next;
-        } else {
-            self.attr_mut(prev).next = next;
-        }
-        if next == NONE {
-            self.node_mut(id.0).last_attr = prev;
-        }
+        self.node_mut(id.0).attr_count -= 1;
         true
     }
 
     /// Removes all attributes of `id`.
     pub fn clear_attrs(&mut self, id: NodeId) {
-        let node = self.node_mut(id.0);
-        (node.first_attr, node.last_attr) = (NONE, NONE);
+        self.node_mut(id.0).attr_count = 0;
     }
 
     /// Gives the element `id` another name.
@@ -394,7 +395,7 @@ impl Doc {
         let mut doc = Doc::default();
         doc.copy_detached(source);
         doc.text.share();
-        doc.base = (doc.nodes.len(), doc.text.len());
+        doc.base = doc.size();
         doc
     }
 }
@@ -456,24 +457,13 @@ impl<'a> Node<'a> {
 
     /// Attributes as (name, value), in the order in which they were made.
     pub fn attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let doc = self.doc;
-        let mut at = self.data().first_attr;
-        std::iter::from_fn(move || {
-            let attr = doc.attrs.get(at as usize)?;
-            at = attr.next;
-            Some((&*doc.names[attr.name as usize], doc.slice(attr.value)))
-        })
+        self.numbered_attrs().map(|attr| (attr.name(), attr.value()))
     }
 
     /// As [`Node::attrs`], for readers that know names by their place in [`Doc::names`].
     pub fn numbered_attrs(self) -> impl Iterator<Item = Attr<'a>> + use<'a> {
         let doc = self.doc;
-        let mut at = self.data().first_attr;
-        std::iter::from_fn(move || {
-            let data = doc.attrs.get(at as usize)?;
-            at = data.next;
-            Some(Attr { doc, data })
-        })
+        doc.attrs_of(self.id).iter().map(move |data| Attr { doc, data })
     }
 
     /// The values of those attributes that `number` gives a number, to be kept.

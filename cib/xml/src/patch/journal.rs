@@ -40,8 +40,8 @@ pub fn pending_attributes(doc: &Doc) -> Option<Vec<(NodeId, Vec<&str>)>> {
     let mut all = Vec::new();
     for ix in before.touched.iter().copied() {
         let now = &doc.nodes[ix as usize];
-        let NodeData { first_attr, last_attr, .. } = *now;
-        if (NodeData { first_attr, last_attr, ..before.node(doc, ix) }) != *now {
+        let NodeData { first_attr, attr_count, .. } = *now;
+        if (NodeData { first_attr, attr_count, ..before.node(doc, ix) }) != *now {
             return None;
         }
         let (old, node) = (before.attrs(doc, ix), doc.node(NodeId(ix)));

@@ -92,7 +92,7 @@ fn what_leads_back_from_changed_attributes_is_what_a_comparison_says() {
 /// The journal's patchset applied to the old state gives the new one, and a rollback the old.
 #[test]
 fn a_journal_is_a_patchset_and_an_undo() {
-    let edits: [fn(&mut Doc); 5] = [
+    let edits: [fn(&mut Doc); 6] = [
         |d| d.set_attr(d.root_id(), "epoch", "2"),
         |d| {
             let id = d.root().find_id("b").unwrap().id();
@@ -115,6 +115,20 @@ fn a_journal_is_a_patchset_and_an_undo() {
                 (d.root().find_id("a").unwrap().id(), d.root().find_id("c").unwrap().id());
             d.detach(c);
             d.attach(a, c, None);
+        },
+        |d| {
+            let ids = ["a", "b", "c"].map(|id| d.root().find_id(id).unwrap().id());
+            for id in ids.into_iter().chain([d.root_id()]) {
+                d.set_attr(id, "provider", "p");
+            }
+            for id in ids {
+                d.set_attr(id, "type", "t");
+            }
+            assert!(d.remove_attr(ids[0], "class") && !d.remove_attr(ids[1], "class"));
+            d.set_attr(ids[0], "provider", "q");
+            d.clear_attrs(ids[1]);
+            d.set_attr(ids[1], "id", "b");
+            d.set_attr(ids[1], "provider", "r");
         },
     ];
     for (n, edit) in edits.iter().enumerate() {

@@ -72,8 +72,7 @@ impl Attributes {
                 }
                 seen.value = doc.append(value);
             }
-            let next = doc.attrs.len() as u32 + 1;
-            doc.attrs.push(AttrData { name, value: seen.value, next });
+            doc.attrs.push(AttrData { name, value: seen.value });
         }
         true
     }

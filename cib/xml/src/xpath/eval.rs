@@ -280,8 +280,7 @@ impl<'a> Eval<'a> {
                 }
             }
             Axis::Attribute => {
-                let mut at = data(node).first_attr;
-                while at != NONE {
+                for at in data(node).attrs() {
                     self.visit()?;
                     let matches = match &step.test {
                         Test::Name(name) => self.attr_name(at) == name,
@@ -291,7 +290,6 @@ impl<'a> Eval<'a> {
                     if matches {
                         out.push(Item::Attr(node, at));
                     }
-                    at = self.doc.attrs[at as usize].next;
                 }
             }
             Axis::Parent => self.up(node, step, out),
@@ -411,13 +409,7 @@ impl<'a> Eval<'a> {
             Item::Node(ix) => (order[*ix as usize], 0),
             // Attributes of one element come in the order in which the axis lists them.
             Item::Attr(ix, at) => {
-                let mut place = 1;
-                let mut walk = self.doc.nodes[*ix as usize].first_attr;
-                while walk != *at && walk != NONE {
-                    place += 1;
-                    walk = self.doc.attrs[walk as usize].next;
-                }
-                (order[*ix as usize], place)
+                (order[*ix as usize], at - self.doc.nodes[*ix as usize].first_attr + 1)
             }
         };
         items.sort_by_cached_key(key);
