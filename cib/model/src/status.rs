@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use crate::attrs::Str;
 use crate::model::Reader;
 use crate::nvpair::Blocks;
-use crate::text::scan_int;
+use crate::text::{scan_int, scan_prefix};
 
 /// How the execution of an operation ended, apart from the agent's exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,10 +295,14 @@ fn clamped(number: i64) -> i32 {
 /// Transition, expected exit status and sender of a transition key
 /// (`action:transition:rc:uuid`).
 fn decode_key(key: &str) -> Option<(i64, i64, &str)> {
-    let mut parts = key.splitn(4, ':');
-    let mut number = || parts.next().and_then(scan_int);
+    let mut rest = key;
+    let mut number = || {
+        let (number, after) = scan_prefix(rest)?;
+        rest = after.strip_prefix(':').or_else(|| after.split_once(':').map(|(_, rest)| rest))?;
+        Some(number)
+    };
     let (_action, transition, rc) = (number()?, number()?, number()?);
-    Some((transition, rc, parts.next()?.trim()))
+    Some((transition, rc, rest.trim()))
 }
 
 /// What one `<lrm_resource>` records.

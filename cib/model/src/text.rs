@@ -60,19 +60,14 @@ pub fn is_true(text: Option<&str>) -> bool {
 pub fn parse_ms(text: &str) -> Option<i64> {
     let (value, rest) = scan_prefix(text)?;
     let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').trim_start();
-    let lower = unit.to_ascii_lowercase();
-    let (mul, div) = if lower.is_empty() || lower.starts_with('s') {
-        (1000, 1)
-    } else if lower.starts_with("ms") {
-        (1, 1)
-    } else if lower.starts_with("us") {
-        (1, 1000)
-    } else if lower.starts_with('m') {
-        (60_000, 1)
-    } else if lower.starts_with('h') {
-        (3_600_000, 1)
-    } else {
-        return None;
+    let letter = |at: usize| unit.as_bytes().get(at).map(u8::to_ascii_lowercase);
+    let (mul, div) = match (letter(0), letter(1)) {
+        (None | Some(b's'), _) => (1000, 1),
+        (Some(b'm'), Some(b's')) => (1, 1),
+        (Some(b'u'), Some(b's')) => (1, 1000),
+        (Some(b'm'), _) => (60_000, 1),
+        (Some(b'h'), _) => (3_600_000, 1),
+        _ => return None,
     };
     Some(value.saturating_mul(mul) / div)
 }
@@ -149,10 +144,10 @@ fn digits(text: &[u8]) -> (u64, usize) {
 
 /// Order of dotted version numbers; whatever follows the numbers is ignored.
 pub fn compare_versions(a: &str, b: &str) -> Ordering {
-    fn parts(v: &str) -> impl Iterator<Item = i64> {
-        let v = v.trim_start();
-        let end = v.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(v.len());
-        v[..end].split('.').map(|p| scan_int(p).unwrap_or(0))
+    fn parts(v: &str) -> impl Iterator<Item = u64> {
+        let v = v.trim_start().as_bytes();
+        let end = v.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(v.len());
+        v[..end].split(|b| *b == b'.').map(|part| digits(part).0)
     }
     let (mut a, mut b) = (parts(a), parts(b));
     loop {

@@ -19,7 +19,7 @@ pub use journal::Journal;
 pub use read::{ParseError, Position};
 pub use shared::{Pieces, Text};
 pub use tree::{Attr, Children, Doc, Kind, Node, NodeId};
-pub use write::Style;
+pub use write::{Style, escape_attribute};
 pub use xpath::{
     EXPRESSION_BYTES_MAX, Found, NESTING_MAX, VISITS_MAX, Value, XPath, XPathError, path_of,
 };

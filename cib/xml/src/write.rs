@@ -71,6 +71,11 @@ fn write_content(node: Node<'_>, style: Style, depth: usize, out: &mut String) {
     out.push('>');
 }
 
+/// Appends an attribute's value as it is written between quotation marks.
+pub fn escape_attribute(value: &str, out: &mut String) {
+    escape(value, true, out);
+}
+
 /// Escapes as the field does: control characters as hexadecimal references, in character data
 /// line breaks and tabs stay.
 pub(crate) fn escape(text: &str, in_attribute: bool, out: &mut String) {

@@ -7,17 +7,22 @@ use crate::base::{NodeIx, Placement, RscIx, Table, Ws, merge_sort};
 impl Ws {
     /// Nodes of a row, best first. `active` is preferred among equals.
     pub(crate) fn sorted_nodes(&self, table: &Table, active: Option<NodeIx>) -> Vec<NodeIx> {
-        let mut nodes: Vec<NodeIx> = table.nodes().collect();
-        merge_sort(&mut nodes, &mut |a, b| self.compare_nodes(table, a, b, active));
-        nodes
-    }
-
-    fn compare_nodes(&self, table: &Table, a: NodeIx, b: NodeIx, active: Option<NodeIx>) -> i32 {
         let score = |n| {
             if self.available(n) { table.score(n).unwrap_or(-INFINITY) } else { -INFINITY }
         };
+        let mut nodes: Vec<(NodeIx, i32)> = table.nodes().map(|n| (n, score(n))).collect();
+        merge_sort(&mut nodes, &mut |a, b| self.compare_nodes(a, b, active));
+        nodes.into_iter().map(|(node, _)| node).collect()
+    }
+
+    /// Order of nodes with their scores.
+    fn compare_nodes(
+        &self,
+        (a, sa): (NodeIx, i32),
+        (b, sb): (NodeIx, i32),
+        active: Option<NodeIx>,
+    ) -> i32 {
         let order = |less: bool| if less { -1 } else { 1 };
-        let (sa, sb) = (score(a), score(b));
         if sa != sb {
             return order(sa > sb);
         }

@@ -7,7 +7,7 @@
 
 /// Sorts stably; `cmp` is at most 0 where the first may stay before the second.
 pub(crate) fn merge_sort<T: Copy>(list: &mut [T], cmp: &mut impl FnMut(T, T) -> i32) {
-    sort_slice(list, &mut Vec::new(), cmp);
+    sort_slice(list, &mut Vec::with_capacity(list.len() / 2), cmp);
 }
 
 fn sort_slice<T: Copy>(list: &mut [T], spare: &mut Vec<T>, cmp: &mut impl FnMut(T, T) -> i32) {

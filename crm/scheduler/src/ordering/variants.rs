@@ -41,7 +41,8 @@ impl Ws {
     fn group_flags(&mut self, action: ActionIx, rsc: RscIx, node: Option<NodeIx>) -> u32 {
         let mut flags = af::OPTIONAL | af::RUNNABLE | af::PSEUDO;
         let own = self[action].task;
-        for member in self[rsc].children.clone() {
+        for at in 0..self[rsc].children.len() {
+            let member = self[rsc].children[at];
             let wanted = self.complex_task(member, own);
             match self.first_action(member, wanted, node) {
                 Some(found) => {

@@ -1,11 +1,12 @@
 //! Digests over parameters: whether an operation ran with those that are configured now.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use cib_model::{Attrs, Str, capabilities, compare_versions};
 use cib_xml::digest::md5_hex;
+use cib_xml::escape_attribute;
+use smallvec::SmallVec;
 
 use crate::base::ws_types::OpRef;
 use crate::base::{NodeIx, RscIx, Sym, Where, Ws, task};
@@ -33,25 +34,15 @@ pub(crate) struct Digests {
 
 /// Digest over parameters, as executors compute it.
 pub(crate) fn digest_of(params: &Attrs) -> Str {
-    let mut sorted: Vec<(&Str, &Str)> = params.iter().collect();
+    let mut sorted: SmallVec<[(&Str, &Str); 16]> = params.iter().collect();
     sorted.sort();
-    let mut text = String::from(" <parameters");
+    let mut text = String::with_capacity(512);
+    text.push_str(" <parameters");
     for (name, value) in sorted {
         text.push(' ');
         text.push_str(name);
         text.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '<' => text.push_str("&lt;"),
-                '>' => text.push_str("&gt;"),
-                '&' => text.push_str("&amp;"),
-                '"' => text.push_str("&quot;"),
-                c if c.is_ascii_control() => {
-                    let _ = write!(text, "&#x{:02X};", c as u32);
-                }
-                other => text.push(other),
-            }
-        }
+        escape_attribute(value, &mut text);
         text.push('"');
     }
     text.push_str("/>\n");
@@ -113,14 +104,13 @@ impl Ws {
             all.set("addr", &address);
         }
         let base = self.params(rsc, Some(node)).clone();
-        base.iter().for_each(|(n, v)| all.set_default(n, v));
         let config = self.action_config(rsc, name, interval, true);
         let own = self.op_params(rsc, config, node);
         if interval == 0 && !own.is_empty() {
             matches = DigestMatch::Restart;
         }
-        own.iter().for_each(|(n, v)| all.set_default(n, v));
-        let mut all = without(&all, is_filtered);
+        let counted = base.iter().chain(own.iter()).filter(|(n, _)| !is_filtered(n));
+        counted.for_each(|(n, v)| all.set_default(n, v));
         if interval > 0 {
             let meta = self.action_meta(rsc, Some(node), name, interval, config);
             if let Some(timeout) = meta.get("timeout") {
