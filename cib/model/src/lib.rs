@@ -22,7 +22,6 @@ pub mod text;
 mod time;
 
 pub use attrs::{Attrs, Str};
-pub use cib_xml::Text;
 pub use constraint::{
     Colocation, Constraint, Location, LocationTarget, Order, OrderKind, ResourceSet,
     TicketConstraint,

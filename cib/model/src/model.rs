@@ -12,7 +12,7 @@ use crate::nvpair::Blocks;
 use crate::options::Options;
 use crate::resource::{OpDef, ResourceDef, ResourceKind};
 use crate::rule::{NextChange, RuleInput};
-use crate::status::{HistoryNames, NodeState};
+use crate::status::{HistorySource, NodeState};
 use crate::text::{eq_ci, is_true, scan_int};
 use crate::time::Time;
 
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
 impl Model {
     /// Reads a whole CIB. `now` decides about rules in cluster options, and what a time of day
     /// without a date means.
-    pub fn from_doc(doc: &Doc, now: Time) -> Model {
+    pub fn from_doc(doc: &Arc<Doc>, now: Time) -> Model {
         let root = doc.root();
         let config = root.child("configuration");
         let section = |name: &str| config.and_then(|c| c.child(name));
@@ -226,10 +226,10 @@ impl Model {
                 Constraint::read(&reader, node, &mut model.constraints);
             }
         }
-        let names = HistoryNames::of(doc);
+        let source = HistorySource::new(doc);
         for node in status.into_iter().flat_map(Node::children) {
             match node.name() {
-                "node_state" => model.node_states.push(NodeState::read(&reader, &names, node)),
+                "node_state" => model.node_states.push(NodeState::read(&reader, &source, node)),
                 "tickets" => model.tickets.extend(node.children().filter_map(read_ticket)),
                 _ => {}
             }

@@ -1,6 +1,9 @@
 //! The recorded status: node states and operation history.
 
-use cib_xml::{Doc, Node, Pieces, Text};
+use std::fmt;
+use std::sync::Arc;
+
+use cib_xml::{Attr, Doc, Node, NodeId};
 use smallvec::SmallVec;
 
 use crate::attrs::Str;
@@ -52,7 +55,7 @@ impl ExecStatus {
 }
 
 /// One `<lrm_rsc_op>`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct HistoryOp {
     /// Interval in milliseconds.
     pub interval_ms: u32,
@@ -66,12 +69,29 @@ pub struct HistoryOp {
     pub status: Option<i32>,
     /// When the result changed last, seconds since the epoch.
     pub last_rc_change: Option<i64>,
-    texts: Pieces<{ Words::COUNT }>,
+    is_monitor: bool,
+    recorded: Recorded,
 }
 
-/// The attributes of an `<lrm_rsc_op>` that are kept as they are written.
+/// An element of a history. Most of a CIB is history, and of most of that little is ever asked for:
+/// its words stay where they are.
+#[derive(Clone)]
+struct Recorded {
+    source: Arc<HistorySource>,
+    element: NodeId,
+}
+
+/// The document that a history is read from, and where in it the names are that matter.
+pub(crate) struct HistorySource {
+    doc: Arc<Doc>,
+    words: [Option<u32>; Word::NAMES.len()],
+    /// What the attribute of each name says, where that is asked for of every operation.
+    facts: Vec<Option<Fact>>,
+}
+
+/// Attributes that are kept as they are written.
 #[derive(Clone, Copy)]
-enum Words {
+enum Word {
     Id,
     Operation,
     Key,
@@ -88,111 +108,185 @@ enum Words {
     MigrateTarget,
     ExecTime,
     QueueTime,
+    Class,
+    Provider,
+    Type,
+    Container,
+    ShutdownLock,
 }
 
-impl Words {
-    const COUNT: usize = Words::QueueTime as usize + 1;
+impl Word {
+    const NAMES: [&str; Word::ShutdownLock as usize + 1] = [
+        "id",
+        "operation",
+        "operation_key",
+        "transition-magic",
+        "on_node",
+        "exit-reason",
+        "op-digest",
+        "op-restart-digest",
+        "op-secure-digest",
+        "op-force-restart",
+        "op-secure-params",
+        "crm_feature_set",
+        "migrate_source",
+        "migrate_target",
+        "exec-time",
+        "queue-time",
+        "class",
+        "provider",
+        "type",
+        "container",
+        "shutdown-lock",
+    ];
 }
 
-/// The other attributes.
-struct Numbers {
-    interval_ms: u32,
-    target_rc: i32,
-    call_id: i32,
-    rc: Option<i32>,
-    status: Option<i32>,
-    last_rc_change: Option<i64>,
+/// Attributes of an `<lrm_rsc_op>` that are read at once.
+#[derive(Clone, Copy)]
+enum Fact {
+    Interval,
+    CallId,
+    Rc,
+    Status,
+    Key,
+    LastRcChange,
+    Operation,
+}
+
+impl Fact {
+    fn named(name: &str) -> Option<Fact> {
+        Some(match name {
+            "interval" => Fact::Interval,
+            "call-id" => Fact::CallId,
+            "rc-code" => Fact::Rc,
+            "op-status" => Fact::Status,
+            "transition-key" => Fact::Key,
+            "last-rc-change" => Fact::LastRcChange,
+            "operation" => Fact::Operation,
+            _ => return None,
+        })
+    }
+}
+
+impl HistorySource {
+    pub(crate) fn new(doc: &Arc<Doc>) -> Arc<HistorySource> {
+        let mut words = [None; Word::NAMES.len()];
+        let mut facts = Vec::new();
+        for (number, name) in (0..).zip(doc.names()) {
+            if let Some(word) = Word::NAMES.iter().position(|known| *known == name) {
+                words[word] = Some(number);
+            }
+            facts.push(Fact::named(name));
+        }
+        Arc::new(HistorySource { doc: doc.clone(), words, facts })
+    }
+}
+
+impl Recorded {
+    fn new(node: Node<'_>, source: &Arc<HistorySource>) -> Recorded {
+        Recorded { source: source.clone(), element: node.id() }
+    }
+
+    fn attrs(&self) -> impl Iterator<Item = Attr<'_>> {
+        self.source.doc.node(self.element).numbered_attrs()
+    }
+
+    fn word(&self, word: Word) -> Option<&str> {
+        let name = self.source.words[word as usize]?;
+        self.source.doc.node(self.element).numbered_attr(name)
+    }
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.attrs().map(|attr| (attr.name(), attr.value()))).finish()
+    }
 }
 
 impl HistoryOp {
     /// Its id.
     pub fn id(&self) -> Option<&str> {
-        self.word(Words::Id)
+        self.recorded.word(Word::Id)
     }
 
     /// Name of the operation.
     pub fn operation(&self) -> Option<&str> {
-        self.word(Words::Operation)
+        self.recorded.word(Word::Operation)
     }
 
     /// Key of the operation, or where an old entry has none, its id.
     pub fn key(&self) -> Option<&str> {
-        self.word(Words::Key).filter(|key| !key.is_empty()).or_else(|| self.id())
+        self.recorded.word(Word::Key).filter(|key| !key.is_empty()).or_else(|| self.id())
     }
 
     /// The transition magic.
     pub fn magic(&self) -> Option<&str> {
-        self.word(Words::Magic)
+        self.recorded.word(Word::Magic)
     }
 
     /// Node that it ran on, as recorded.
     pub fn on_node(&self) -> Option<&str> {
-        self.word(Words::OnNode)
+        self.recorded.word(Word::OnNode)
     }
 
     /// Why it failed, in the agent's words.
     pub fn exit_reason(&self) -> Option<&str> {
-        self.word(Words::ExitReason)
+        self.recorded.word(Word::ExitReason)
     }
 
     /// Digest over all parameters.
     pub fn digest(&self) -> Option<&str> {
-        self.word(Words::Digest)
+        self.recorded.word(Word::Digest)
     }
 
     /// Digest over parameters that need a restart.
     pub fn restart_digest(&self) -> Option<&str> {
-        self.word(Words::RestartDigest)
+        self.recorded.word(Word::RestartDigest)
     }
 
     /// Digest over parameters that are not secret.
     pub fn secure_digest(&self) -> Option<&str> {
-        self.word(Words::SecureDigest)
+        self.recorded.word(Word::SecureDigest)
     }
 
     /// Names of parameters that need a restart.
     pub fn force_restart(&self) -> Option<&str> {
-        self.word(Words::ForceRestart)
+        self.recorded.word(Word::ForceRestart)
     }
 
     /// Names of secret parameters.
     pub fn secure_params(&self) -> Option<&str> {
-        self.word(Words::SecureParams)
+        self.recorded.word(Word::SecureParams)
     }
 
     /// Feature set of the node that recorded it.
     pub fn feature_set(&self) -> Option<&str> {
-        self.word(Words::FeatureSet)
+        self.recorded.word(Word::FeatureSet)
     }
 
     /// Where a migration came from.
     pub fn migrate_source(&self) -> Option<&str> {
-        self.word(Words::MigrateSource)
+        self.recorded.word(Word::MigrateSource)
     }
 
     /// Where a migration goes.
     pub fn migrate_target(&self) -> Option<&str> {
-        self.word(Words::MigrateTarget)
+        self.recorded.word(Word::MigrateTarget)
     }
 
     /// How long it took in milliseconds, as written.
     pub fn exec_time(&self) -> Option<&str> {
-        self.word(Words::ExecTime)
+        self.recorded.word(Word::ExecTime)
     }
 
     /// How long it waited in milliseconds, as written.
     pub fn queue_time(&self) -> Option<&str> {
-        self.word(Words::QueueTime)
-    }
-
-    #[inline]
-    fn word(&self, word: Words) -> Option<&str> {
-        self.texts.get(word as usize)
+        self.recorded.word(Word::QueueTime)
     }
 
     /// Whether this is a probe.
     pub fn is_probe(&self) -> bool {
-        self.interval_ms == 0 && self.operation() == Some("monitor")
+        self.interval_ms == 0 && self.is_monitor
     }
 
     /// Whether this is a probe that failed because the service is not installed there or cannot
@@ -207,84 +301,34 @@ impl HistoryOp {
         decode_key(key).map(|(transition, _, sender)| (transition, sender))
     }
 
-    fn read(node: Node<'_>, names: &HistoryNames) -> HistoryOp {
-        let mut numbers = Numbers {
+    fn read(node: Node<'_>, source: &Arc<HistorySource>) -> HistoryOp {
+        let mut op = HistoryOp {
             interval_ms: 0,
             target_rc: -1,
             call_id: -1,
             rc: None,
             status: None,
             last_rc_change: None,
+            is_monitor: false,
+            recorded: Recorded::new(node, source),
         };
-        let texts = node.pieces(|attr| match names.0[attr.name_index()]? {
-            Meaning::Words(words) => Some(words as usize),
-            Meaning::Number(set) => {
-                set(&mut numbers, attr.value());
-                None
+        for attr in node.numbered_attrs() {
+            let Some(fact) = source.facts[attr.name_index()] else { continue };
+            let value = attr.value();
+            match fact {
+                Fact::Interval => {
+                    let interval = scan_int(value).and_then(|n| u32::try_from(n).ok());
+                    op.interval_ms = interval.unwrap_or(0);
+                }
+                Fact::CallId => op.call_id = scan_int(value).map_or(-1, clamped),
+                Fact::Rc => op.rc = scan_int(value).map(clamped),
+                Fact::Status => op.status = scan_int(value).map(clamped),
+                Fact::Key => op.target_rc = decode_key(value).map_or(-1, |d| clamped(d.1)),
+                Fact::LastRcChange => op.last_rc_change = scan_int(value),
+                Fact::Operation => op.is_monitor = value == "monitor",
             }
-        });
-        let Numbers { interval_ms, target_rc, call_id, rc, status, last_rc_change } = numbers;
-        HistoryOp { interval_ms, target_rc, call_id, rc, status, last_rc_change, texts }
-    }
-}
-
-/// What an attribute of an `<lrm_rsc_op>` means.
-#[derive(Clone, Copy)]
-enum Meaning {
-    Words(Words),
-    Number(fn(&mut Numbers, &str)),
-}
-
-/// For each name in a document, what it means: most of a CIB is history, so its attributes are gone
-/// through once rather than looked up by name.
-pub(crate) struct HistoryNames(Vec<Option<Meaning>>);
-
-impl HistoryNames {
-    pub(crate) fn of(doc: &Doc) -> HistoryNames {
-        HistoryNames(doc.names().map(Meaning::of).collect())
-    }
-}
-
-impl Meaning {
-    fn of(name: &str) -> Option<Meaning> {
-        use Meaning::Number;
-        let words = match name {
-            "interval" => {
-                return Some(Number(|op, v| {
-                    let number = scan_int(v).and_then(|n| u32::try_from(n).ok());
-                    op.interval_ms = number.unwrap_or(0);
-                }));
-            }
-            "call-id" => {
-                return Some(Number(|op, v| op.call_id = scan_int(v).map(clamped).unwrap_or(-1)));
-            }
-            "rc-code" => return Some(Number(|op, v| op.rc = scan_int(v).map(clamped))),
-            "op-status" => return Some(Number(|op, v| op.status = scan_int(v).map(clamped))),
-            "transition-key" => {
-                return Some(Number(|op, v| {
-                    op.target_rc = decode_key(v).map_or(-1, |d| clamped(d.1))
-                }));
-            }
-            "last-rc-change" => return Some(Number(|op, v| op.last_rc_change = scan_int(v))),
-            "id" => Words::Id,
-            "operation" => Words::Operation,
-            "operation_key" => Words::Key,
-            "transition-magic" => Words::Magic,
-            "on_node" => Words::OnNode,
-            "exit-reason" => Words::ExitReason,
-            "op-digest" => Words::Digest,
-            "op-restart-digest" => Words::RestartDigest,
-            "op-secure-digest" => Words::SecureDigest,
-            "op-force-restart" => Words::ForceRestart,
-            "op-secure-params" => Words::SecureParams,
-            "crm_feature_set" => Words::FeatureSet,
-            "migrate_source" => Words::MigrateSource,
-            "migrate_target" => Words::MigrateTarget,
-            "exec-time" => Words::ExecTime,
-            "queue-time" => Words::QueueTime,
-            _ => return None,
-        };
-        Some(Meaning::Words(words))
+        }
+        op
     }
 }
 
@@ -306,77 +350,56 @@ fn decode_key(key: &str) -> Option<(i64, i64, &str)> {
 }
 
 /// What one `<lrm_resource>` records.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ResourceHistory {
-    /// When the resource was locked to this node, seconds since the epoch, 0 if it was not.
-    pub shutdown_lock: i64,
     /// Operations in document order. Most resources do not run on most nodes, where a probe is all
     /// that is recorded.
     pub ops: SmallVec<[HistoryOp; 1]>,
-    /// Further attributes of the element.
-    pub others: Vec<(Str, Text)>,
-    texts: Pieces<{ OWN.len() }>,
+    recorded: Recorded,
 }
 
-/// The attributes of an `<lrm_resource>` that most have.
-const OWN: [&str; 5] = ["id", "class", "provider", "type", "container"];
-
 impl ResourceHistory {
-    fn read(node: Node<'_>, names: &HistoryNames) -> ResourceHistory {
+    fn read(node: Node<'_>, source: &Arc<HistorySource>) -> ResourceHistory {
         let ops = node.children_named("lrm_rsc_op");
         // Counted first: room to spare would be most of a model's memory.
         let mut read = SmallVec::with_capacity(ops.clone().count());
-        read.extend(ops.map(|op| HistoryOp::read(op, names)));
-        let (mut shutdown_lock, mut others) = (0, Vec::new());
-        let texts = node.pieces(|attr| {
-            let name = attr.name();
-            let own = OWN.iter().position(|own| *own == name);
-            if own.is_none() {
-                if name == "shutdown-lock" {
-                    shutdown_lock = scan_int(attr.value()).unwrap_or(0);
-                }
-                others.push((name.into(), attr.text()));
-            }
-            own
-        });
-        ResourceHistory { shutdown_lock, ops: read, others, texts }
+        read.extend(ops.map(|op| HistoryOp::read(op, source)));
+        ResourceHistory { ops: read, recorded: Recorded::new(node, source) }
     }
 
     /// The resource's id as the executor knows it.
     pub fn id(&self) -> Option<&str> {
-        self.texts.get(0)
-    }
-
-    /// The same, to be kept.
-    pub fn id_text(&self) -> Option<Text> {
-        self.texts.text(0)
+        self.recorded.word(Word::Id)
     }
 
     /// Class of the agent.
     pub fn class(&self) -> Option<&str> {
-        self.texts.get(1)
+        self.recorded.word(Word::Class)
     }
 
     /// Provider of the agent.
     pub fn provider(&self) -> Option<&str> {
-        self.texts.get(2)
+        self.recorded.word(Word::Provider)
     }
 
     /// Name of the agent.
     pub fn agent(&self) -> Option<&str> {
-        self.texts.get(3)
+        self.recorded.word(Word::Type)
     }
 
     /// The container that it ran in.
     pub fn container(&self) -> Option<&str> {
-        self.texts.get(4)
+        self.recorded.word(Word::Container)
+    }
+
+    /// When the resource was locked to this node, seconds since the epoch, 0 if it was not.
+    pub fn shutdown_lock(&self) -> i64 {
+        self.recorded.word(Word::ShutdownLock).and_then(scan_int).unwrap_or(0)
     }
 
     /// All attributes of the element.
     pub fn attrs(&self) -> Vec<(Str, Str)> {
-        let own = OWN.iter().zip(0..);
-        let own = own.filter_map(|(name, n)| Some(((*name).into(), self.texts.get(n)?.into())));
-        own.chain(self.others.iter().map(|(n, v)| (n.clone(), Str::from(&**v)))).collect()
+        self.recorded.attrs().map(|attr| (attr.name().into(), attr.value().into())).collect()
     }
 }
 
@@ -384,7 +407,7 @@ impl ResourceHistory {
 pub type NodeHistory = Vec<ResourceHistory>;
 
 /// One `<node_state>`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct NodeState {
     /// The node's id.
     pub id: Option<Str>,
@@ -411,7 +434,11 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    pub(crate) fn read(reader: &Reader<'_>, names: &HistoryNames, node: Node<'_>) -> NodeState {
+    pub(crate) fn read(
+        reader: &Reader<'_>,
+        source: &Arc<HistorySource>,
+        node: Node<'_>,
+    ) -> NodeState {
         let owned = |name: &str| node.attr(name).map(Str::from);
         let number = |name: &str| node.attr(name).and_then(scan_int).unwrap_or(0);
         let transient = node.child("transient_attributes");
@@ -432,7 +459,7 @@ impl NodeState {
             history: history.map(|h| {
                 let entries = h.children_named("lrm_resource");
                 let mut list = Vec::with_capacity(entries.clone().count());
-                list.extend(entries.map(|entry| ResourceHistory::read(entry, names)));
+                list.extend(entries.map(|entry| ResourceHistory::read(entry, source)));
                 list
             }),
         }

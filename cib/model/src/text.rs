@@ -15,8 +15,13 @@ pub fn scan_int(text: &str) -> Option<i64> {
 
 /// As [`scan_int`], with what follows the number.
 pub(crate) fn scan_prefix(text: &str) -> Option<(i64, &str)> {
-    let plain = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
-    let trimmed = if plain { text } else { text.trim_start() };
+    // As nearly all are, and too few digits to overflow.
+    let plain = text.bytes().take_while(u8::is_ascii_digit).count();
+    if (1..=18).contains(&plain) {
+        let value = text[..plain].bytes().fold(0, |n, b| n * 10 + i64::from(b - b'0'));
+        return Some((value, &text[plain..]));
+    }
+    let trimmed = text.trim_start();
     let (negative, digits) = match trimmed.as_bytes().first() {
         Some(b'-') => (true, &trimmed[1..]),
         Some(b'+') => (false, &trimmed[1..]),

@@ -10,7 +10,7 @@ fn model(config: &str) -> Model {
     let text =
         format!("<cib have-quorum=\"1\"><configuration>{config}</configuration><status/></cib>");
     let doc = Doc::parse(&text).expect("the test's CIB is XML");
-    Model::from_doc(&doc, Time::from_epoch(1_700_000_000))
+    Model::from_doc(&doc.into(), Time::from_epoch(1_700_000_000))
 }
 
 fn rsc_defaults(model: &Model, at: i64) -> (Attrs, Option<i64>) {

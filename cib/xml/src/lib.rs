@@ -10,14 +10,12 @@ pub mod digest;
 mod journal;
 pub mod patch;
 mod read;
-mod shared;
 mod tree;
 mod write;
 mod xpath;
 
 pub use journal::Journal;
 pub use read::{ParseError, Position};
-pub use shared::{Pieces, Text};
 pub use tree::{Attr, Children, Doc, Kind, Node, NodeId};
 pub use write::{Style, escape_attribute};
 pub use xpath::{

@@ -42,7 +42,6 @@ impl Doc {
         let mut doc = Doc::default();
         match parse_into(&mut doc, source) {
             Ok(()) => {
-                doc.text.share();
                 doc.base = doc.size();
                 Ok(doc)
             }
@@ -84,6 +83,7 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     // About what histories need, which is most of a CIB; memory that is not used costs nothing.
     doc.attrs.reserve(source.len() / 24);
     doc.nodes.reserve(source.len() / 128);
+    doc.text.reserve(source.len() / 3);
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();
     let mut text = String::new();

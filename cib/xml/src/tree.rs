@@ -6,13 +6,14 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use crate::journal::Journal;
-use crate::shared::{Pieces, Text, Texts};
 
 pub(crate) const NONE: u32 = u32::MAX;
 /// Growth that is not worth a compaction, in nodes, attributes and bytes of text.
 const COMPACT_NODES_MIN: usize = 4096;
 const COMPACT_ATTRS_MIN: usize = 16 * COMPACT_NODES_MIN;
 const COMPACT_TEXT_MIN: usize = 1 << 20;
+/// Text that is longer does not double when it grows: that would be most of what a document takes.
+const LARGE_TEXT: usize = 64 << 10;
 
 /// A node of one [`Doc`]; meaningless in another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +89,7 @@ pub(crate) struct Size {
 pub struct Doc {
     pub(crate) nodes: Vec<NodeData>,
     pub(crate) attrs: Vec<AttrData>,
-    pub(crate) text: Texts,
+    pub(crate) text: String,
     pub(crate) names: Vec<Box<str>>,
     pub(crate) name_index: FxHashMap<Box<str>, u32>,
     /// Offsets of line starts in the source, for positions in messages.
@@ -184,12 +185,16 @@ impl Doc {
     /// Stores text that XML can hold.
     pub(crate) fn append(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
-        self.text.push(text);
+        if self.text.len() > LARGE_TEXT && self.text.capacity() - self.text.len() < text.len() {
+            self.text.reserve_exact(text.len().max(self.text.len() / 8));
+        }
+        self.text.push_str(text);
         Span { start, len: text.len() as u32 }
     }
 
+    #[inline]
     pub(crate) fn slice(&self, span: Span) -> &str {
-        self.text.slice(span.start, span.len)
+        &self.text[span.start as usize..(span.start + span.len) as usize]
     }
 
     pub(crate) fn new_node(&mut self, kind: Kind, name: &str, text: &str) -> NodeId {
@@ -243,6 +248,7 @@ impl Doc {
     }
 
     /// The attributes of an element.
+    #[inline]
     fn attrs_of(&self, id: NodeId) -> &[AttrData] {
         let Range { start, end } = self.nodes[id.index()].attrs();
         &self.attrs[start as usize..end as usize]
@@ -394,7 +400,6 @@ impl Doc {
     pub fn from_node(source: Node<'_>) -> Doc {
         let mut doc = Doc::default();
         doc.copy_detached(source);
-        doc.text.share();
         doc.base = doc.size();
         doc
     }
@@ -455,6 +460,13 @@ impl<'a> Node<'a> {
         Some(self.doc.slice(self.doc.attrs[at as usize].value))
     }
 
+    /// As [`Node::attr`], for readers that know names by their place in [`Doc::names`].
+    #[inline]
+    pub fn numbered_attr(self, name: u32) -> Option<&'a str> {
+        let found = self.doc.attrs_of(self.id).iter().find(|attr| attr.name == name);
+        found.map(|attr| self.doc.slice(attr.value))
+    }
+
     /// Attributes as (name, value), in the order in which they were made.
     pub fn attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.numbered_attrs().map(|attr| (attr.name(), attr.value()))
@@ -464,17 +476,6 @@ impl<'a> Node<'a> {
     pub fn numbered_attrs(self) -> impl Iterator<Item = Attr<'a>> + use<'a> {
         let doc = self.doc;
         doc.attrs_of(self.id).iter().map(move |data| Attr { doc, data })
-    }
-
-    /// The values of those attributes that `number` gives a number, to be kept.
-    pub fn pieces<const N: usize>(
-        self,
-        mut number: impl FnMut(Attr<'a>) -> Option<usize>,
-    ) -> Pieces<N> {
-        self.doc.text.pieces(self.numbered_attrs().filter_map(|attr| {
-            let Span { start, len } = attr.data.value;
-            number(attr).map(|number| (number, start, len))
-        }))
     }
 
     /// The element above, `None` for the root and detached nodes.
@@ -578,13 +579,6 @@ impl<'a> Attr<'a> {
     #[inline]
     pub fn value(self) -> &'a str {
         self.doc.slice(self.data.value)
-    }
-
-    /// Its value, to be kept.
-    #[inline]
-    pub fn text(self) -> Text {
-        let Span { start, len } = self.data.value;
-        self.doc.text.piece(start, len)
     }
 }
 

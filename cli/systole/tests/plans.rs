@@ -46,7 +46,7 @@ proptest! {
             doc = carried_out(folder.path(), &doc);
         }
         let now = Time::from_epoch(small::NOW);
-        let left = schedule(&doc, now, PlanFlags::default(), 1).transition;
+        let left = schedule(&doc.into(), now, PlanFlags::default(), 1).transition;
         let left: Vec<&str> = left
             .synapses
             .iter()

@@ -123,10 +123,6 @@ impl Session<'_> {
         if simulate || wanted.iter().any(|o| given.has(o)) {
             // Planning needs the memory of what was shown.
             drop(cluster);
-            if !simulate && place.is_none() && !given.has("save-output") {
-                // Nor does anything ask for the state again.
-                state.doc = Arc::default();
-            }
             let plan = schedule_present(present, 1);
             self.show_plan(&plan)?;
             if !simulate {

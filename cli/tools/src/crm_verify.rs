@@ -151,7 +151,7 @@ fn check(mut doc: Doc) -> Findings {
     }
     if found.errors == 0 {
         let now = Time::from_epoch(Date::now().epoch());
-        let model = Arc::new(Model::from_doc(&doc, now));
+        let model = Arc::new(Model::from_doc(&Arc::new(doc), now));
         let fences = ["fencing-enabled", "startup-fencing"].iter().all(|o| model.options.flag(o));
         found.blind_faith = !fences;
         let plan = schedule_model(model, now, PlanFlags::default(), 0);

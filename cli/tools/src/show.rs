@@ -133,9 +133,10 @@ impl Cluster {
     /// Takes a CIB in.
     pub(crate) fn from_doc(doc: Doc) -> Cluster {
         let now = Time::from_epoch(Date::now().epoch());
+        let doc = Arc::new(doc);
         let model = Arc::new(Model::from_doc(&doc, now));
         let view = overview(model.clone(), now);
-        Cluster::new(Arc::new(doc), model, view)
+        Cluster::new(doc, model, view)
     }
 
     /// Takes a CIB in as it is at a time, without regard to constraints; also for planning.

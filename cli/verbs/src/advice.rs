@@ -12,7 +12,7 @@ pub(crate) fn of(cib: &Doc) -> Vec<String> {
         cli_tools::verify(cib.clone()).into_iter().map(|(_, text)| text).collect();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = Time::from_epoch(i64::try_from(seconds).unwrap_or(i64::MAX));
-    let model = Arc::new(Model::from_doc(cib, now));
+    let model = Arc::new(Model::from_doc(&Arc::new(cib.clone()), now));
     found.extend(unfenceable(&model));
     found.extend(hasty_starts(&model));
     found
@@ -117,7 +117,7 @@ mod tests {
              <configuration><crm_config/><nodes><node id=\"1\" uname=\"a\"/><node id=\"2\" \
              uname=\"b\"/></nodes>{config}</configuration><status>{status}</status></cib>"
         );
-        let doc = Doc::parse(&xml).unwrap();
+        let doc = Arc::new(Doc::parse(&xml).unwrap());
         let mut all = unfenceable(&Model::from_doc(&doc, Time::from_epoch(0)));
         all.extend(hasty_starts(&Model::from_doc(&doc, Time::from_epoch(0))));
         all

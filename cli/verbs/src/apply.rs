@@ -220,7 +220,7 @@ fn keep_own_options(doc: &mut Doc, live: &Doc, new: NodeId) {
 fn effects(after: &Doc) -> Vec<String> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = Time::from_epoch(i64::try_from(seconds).unwrap_or(i64::MAX));
-    let model = Arc::new(Model::from_doc(after, now));
+    let model = Arc::new(Model::from_doc(&Arc::new(after.clone()), now));
     let plan = schedule_model(model, now, PlanFlags::default(), 0);
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     plan.summary().iter().map(|change| squeeze(&change.text)).collect()

@@ -37,19 +37,19 @@ pub(crate) fn run_on_file(args: &Args, json: bool) -> anyhow::Result<()> {
     let text = cli_tools::input::read_file(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
     let doc = Doc::parse(&text).with_context(|| format!("{} is no CIB", path.display()))?;
-    tell(args, &doc, json)
+    tell(args, doc, json)
 }
 
 /// Explains from the running cluster.
 pub(crate) fn run(session: &mut Session, args: &Args) -> anyhow::Result<()> {
     let doc = session.cib()?;
-    tell(args, &doc, session.json)
+    tell(args, doc, session.json)
 }
 
-fn tell(args: &Args, doc: &Doc, json: bool) -> anyhow::Result<()> {
+fn tell(args: &Args, doc: Doc, json: bool) -> anyhow::Result<()> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = Time::from_epoch(i64::try_from(seconds).unwrap_or(i64::MAX));
-    let model = Arc::new(Model::from_doc(doc, now));
+    let model = Arc::new(Model::from_doc(&Arc::new(doc), now));
     match &args.resource {
         Some(resource) => {
             let explanation = explain(&model, now, resource, args.node.as_deref())?;

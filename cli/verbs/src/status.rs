@@ -116,7 +116,7 @@ fn ask(session: &mut Session) -> anyhow::Result<Shown> {
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = Time::from_epoch(i64::try_from(now).unwrap_or(0));
-    let view = overview(Arc::new(Model::from_doc(&cib, now)), now);
+    let view = overview(Arc::new(Model::from_doc(&Arc::new(cib), now)), now);
     Ok(collect(&info, &view, &fencing))
 }
 

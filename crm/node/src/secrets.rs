@@ -224,7 +224,7 @@ fn marked(cib: &Doc, wall_ms: u64) -> Vec<Place> {
         return Vec::new();
     }
     let seconds = i64::try_from(wall_ms / 1000).unwrap_or(i64::MAX);
-    let model = Model::from_doc(cib, Time::from_epoch(seconds));
+    let model = Model::from_doc(&Arc::new(cib.clone()), Time::from_epoch(seconds));
     let mut found = Vec::new();
     let mut defs: Vec<&Arc<ResourceDef>> = model.resources.iter().collect();
     while let Some(def) = defs.pop() {

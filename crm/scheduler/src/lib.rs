@@ -39,7 +39,7 @@ pub const FEATURE_SET: &str = "3.20.5";
 ///
 /// `transition_id` becomes the number of the transition. The same arguments give the same plan,
 /// to the byte.
-pub fn schedule(cib: &Doc, now: Time, flags: PlanFlags, transition_id: u32) -> Plan {
+pub fn schedule(cib: &Arc<Doc>, now: Time, flags: PlanFlags, transition_id: u32) -> Plan {
     let model = Arc::new(Model::from_doc(cib, now));
     schedule_model(model, now, flags, transition_id)
 }

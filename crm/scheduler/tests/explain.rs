@@ -16,7 +16,7 @@ fn answer(input: &str) -> String {
     let cluster: Vec<&str> =
         input.lines().filter(|l| !l.starts_with('#') && !is_question(l)).collect();
     let now = Time::from_epoch(small::NOW);
-    let model = Arc::new(Model::from_doc(&small::cib(&cluster.join("\n")), now));
+    let model = Arc::new(Model::from_doc(&small::cib(&cluster.join("\n")).into(), now));
     let mut out = String::new();
     for question in input.lines().filter(is_question) {
         let words: Vec<&str> = question.split_whitespace().skip(1).collect();

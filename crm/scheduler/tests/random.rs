@@ -14,7 +14,7 @@ use crm_scheduler::{PlanFlags, schedule};
 use proptest::prelude::*;
 
 fn plan(doc: &Doc) -> Transition {
-    schedule(doc, Time::from_epoch(small::NOW), PlanFlags::default(), 1).transition
+    schedule(&doc.clone().into(), Time::from_epoch(small::NOW), PlanFlags::default(), 1).transition
 }
 
 /// Actions that come before each action, however far.

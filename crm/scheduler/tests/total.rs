@@ -1,5 +1,7 @@
 //! Planning is total: whatever a CIB says, there is a plan, and always the same one.
 
+use std::sync::Arc;
+
 use cib_model::Time;
 use cib_xml::{Doc, NodeId};
 use crm_scheduler::overview::overview;
@@ -9,6 +11,7 @@ use crm_scheduler::{PlanFlags, schedule};
 const RICH: &str = include_str!("data/rich.xml");
 
 fn plan(doc: &Doc) -> String {
+    let doc = &Arc::new(doc.clone());
     let now = Time::from_epoch(1_700_000_000);
     let flags = PlanFlags { show_scores: true, show_utilization: true, ..PlanFlags::default() };
     let plan = schedule(doc, now, flags, 1);
@@ -16,7 +19,7 @@ fn plan(doc: &Doc) -> String {
     text.push_str(&plan.dot(true, true));
     plan.notes().iter().for_each(|note| text.push_str(&note.to_string()));
     plan.summary().iter().for_each(|change| text.push_str(&change.text));
-    let model = std::sync::Arc::new(cib_model::Model::from_doc(doc, now));
+    let model = Arc::new(cib_model::Model::from_doc(doc, now));
     text.push_str(&format!("{:?}", overview(model, now)));
     text
 }
@@ -53,7 +56,7 @@ fn same_input_gives_same_bytes() {
 
 #[test]
 fn something_is_planned() {
-    let doc = rich();
+    let doc = Arc::new(rich());
     let plan = schedule(&doc, Time::from_epoch(1_700_000_000), PlanFlags::default(), 7);
     assert_eq!(plan.transition.id, 7);
     assert!(plan.transition.synapses.len() > 10, "{}", plan.transition.synapses.len());

@@ -32,7 +32,7 @@ fn plan(resources: &str, constraints: &str, history: &str) -> Vec<(String, Vec<S
          crmd=\"online\" join=\"member\" expected=\"member\"><lrm id=\"1\"><lrm_resources>\
          {history}</lrm_resources></lrm></node_state></status></cib>"
     );
-    let doc = Doc::parse(&text).unwrap();
+    let doc = Doc::parse(&text).unwrap().into();
     let flags = PlanFlags { under_way: true, ..PlanFlags::default() };
     let transition = schedule(&doc, Time::from_epoch(1_700_000_000), flags, 1).transition;
     let name = |id: &u32| {

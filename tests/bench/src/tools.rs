@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -184,6 +185,7 @@ fn read_large() -> anyhow::Result<[f64; 4]> {
         let parsed = Instant::now();
         let problems = cib_schema::validate(&doc);
         let validated = Instant::now();
+        let doc = Arc::new(doc);
         let model = Model::from_doc(&doc, Time::from_epoch(1_700_000_000));
         let indexed = Instant::now();
         ensure!(problems.is_empty() && !model.resources.is_empty(), "the CIB made is not valid");

@@ -6,6 +6,7 @@
 //! added to `corpus/TARGET` with the mend.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cib_model::{Model, Time};
 use cib_xml::{Doc, Style, XPath, patch};
@@ -50,7 +51,7 @@ pub fn cib(data: &[u8]) {
     assert_eq!(again.root().to_xml(Style::Compact), written, "reading and writing change it");
     cib_schema::validate(&doc);
     let plan = |doc: &Doc| {
-        let plan = crm_scheduler::schedule(doc, NOW, Default::default(), 1);
+        let plan = crm_scheduler::schedule(&Arc::new(doc.clone()), NOW, Default::default(), 1);
         plan.transition.to_doc().root().to_xml(Style::Compact)
     };
     assert_eq!(plan(&doc), plan(&doc), "the same input gives another plan");
@@ -119,7 +120,7 @@ pub fn rule(data: &[u8]) {
          id=\"p\" class=\"ocf\" provider=\"x\" type=\"y\"/></resources><constraints><rsc_location \
          id=\"l\" rsc=\"p\">{text}</rsc_location></constraints></configuration><status/></cib>"
     );
-    if let Some(doc) = document(&xml) {
+    if let Some(doc) = document(&xml).map(Arc::new) {
         Model::from_doc(&doc, NOW);
         crm_scheduler::schedule(&doc, NOW, Default::default(), 1);
     }

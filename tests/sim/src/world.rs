@@ -654,7 +654,8 @@ impl World {
         let now_s = WALL_MS / 1000 + self.now.as_millis() / 1000;
         let now = Time::from_epoch(i64::try_from(now_s).unwrap_or(0));
         let flags = PlanFlags { under_way: true, ..PlanFlags::default() };
-        let plan = crm_scheduler::schedule(node.node.cib(), now, flags, 0).transition;
+        let plan =
+            crm_scheduler::schedule(&Arc::new(node.node.cib().clone()), now, flags, 0).transition;
         let actions = plan.synapses.iter().map(|s| &s.action);
         let real = actions.filter(|a| a.kind != crm_graph::ActionKind::Pseudo);
         let words: Vec<String> =

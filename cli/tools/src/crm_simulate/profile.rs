@@ -42,6 +42,7 @@ impl Session<'_> {
             {
                 continue;
             }
+            let doc = Arc::new(doc);
             for _ in 0..times {
                 let now = self.effective_time(&doc, false)?;
                 let model = Arc::new(Model::from_doc(&doc, now));

@@ -47,7 +47,7 @@ pub(super) fn run(record: &Record, args: &Args, json: bool) -> anyhow::Result<i3
     let input = place::input(record, &transition)?;
     let doc = read_cib(&input)?;
     let now = time_of(&doc, &transition);
-    let model = Arc::new(Model::from_doc(&doc, now));
+    let model = Arc::new(Model::from_doc(&Arc::new(doc), now));
     let flags = PlanFlags { under_way: true, ..PlanFlags::default() };
     let number = transition.id.split('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let plan = schedule_model(Arc::clone(&model), now, flags, number);

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use cib_model::{
-    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Text, Time,
-    add_scores, eq_ci, is_true,
+    Attrs, HealthScores, HistoryOp, INFINITY, Model, NoQuorumPolicy, Role, Str, Time, add_scores,
+    eq_ci, is_true,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -89,8 +89,8 @@ pub(crate) struct HistRsc {
     pub(crate) rsc: u32,
 }
 
-/// Recorded history by node name and resource id.
-pub(crate) type HistoryIndex = FxHashMap<Str, FxHashMap<Text, Vec<HistRsc>>>;
+/// Recorded history by resource id.
+pub(crate) type HistoryIndex = FxHashMap<Str, Vec<HistRsc>>;
 
 /// An operation that counts as failed.
 #[derive(Clone, Debug)]

@@ -146,7 +146,7 @@ impl Ws {
             _ => self.make_removed(entry)?,
         };
         if self.config.shutdown_lock {
-            self.unpack_lock(rsc, node, entry.shutdown_lock);
+            self.unpack_lock(rsc, node, entry.shutdown_lock());
         }
         let saved_role = self[rsc].orig_role;
         self[rsc].orig_role = Role::Unknown;

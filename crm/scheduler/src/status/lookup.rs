@@ -5,9 +5,16 @@ use crate::base::ws_types::{HistRsc, HistoryIndex, OpRef};
 
 impl Ws {
     /// Where the history of a resource on a node is recorded.
-    pub(crate) fn history_of(&self, node: &str, rsc: &str) -> &[HistRsc] {
+    pub(crate) fn history_of<'a>(
+        &'a self,
+        node: &'a str,
+        rsc: &str,
+    ) -> impl Iterator<Item = HistRsc> + 'a {
         let index = self.by_history.get_or_init(|| self.index_history());
-        index.get(node).and_then(|s| s.get(rsc)).map_or(&[], Vec::as_slice)
+        let entries = index.get(rsc).map_or(&[][..], Vec::as_slice).iter().copied();
+        entries.filter(move |at| {
+            self.model.node_states[at.state as usize].name.as_deref() == Some(node)
+        })
     }
 
     /// All that is recorded of a resource on a node.
@@ -24,12 +31,14 @@ impl Ws {
     fn index_history(&self) -> HistoryIndex {
         let mut index = HistoryIndex::default();
         for (s, state) in self.model.node_states.iter().enumerate() {
-            let (Some(name), Some(history)) = (&state.name, &state.history) else { continue };
-            let entry = index.entry(name.clone()).or_default();
-            for (r, rsc) in history.iter().enumerate() {
-                if let Some(id) = rsc.id_text() {
-                    let at = HistRsc { state: s as u32, rsc: r as u32 };
-                    entry.entry(id).or_default().push(at);
+            for (r, rsc) in state.history.iter().flatten().enumerate() {
+                let Some(id) = rsc.id() else { continue };
+                let at = HistRsc { state: s as u32, rsc: r as u32 };
+                match index.get_mut(id) {
+                    Some(known) => known.push(at),
+                    None => {
+                        index.insert(id.into(), vec![at]);
+                    }
                 }
             }
         }

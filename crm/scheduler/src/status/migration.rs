@@ -44,7 +44,7 @@ impl Ws {
 
     /// Whether something other than a monitor was recorded after `op`.
     fn acted_after(&self, rsc: &str, node: &str, op: OpRef) -> bool {
-        if self.history_of(node, rsc).len() != 1 {
+        if self.history_of(node, rsc).count() != 1 {
             return false;
         }
         self.ops_of(node, rsc).into_iter().any(|other| {

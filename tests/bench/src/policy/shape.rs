@@ -484,7 +484,7 @@ mod tests {
                 let doc = cib_xml::Doc::parse(std::str::from_utf8(&text).unwrap()).unwrap();
                 assert_eq!(cib_schema::validate(&doc), [], "{}", shape.name());
                 let now = cib_model::Time::from_epoch(1_700_000_060);
-                let plan = crm_scheduler::schedule(&doc, now, Default::default(), 1);
+                let plan = crm_scheduler::schedule(&doc.into(), now, Default::default(), 1);
                 assert_eq!(plan.problems().filter(|p| p.error).count(), 0, "{}", shape.name());
                 let starts = plan.summary().iter().filter(|l| l.text.contains("Start")).count();
                 let moves = plan.summary().iter().filter(|l| l.text.contains("Move")).count();
