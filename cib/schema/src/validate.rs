@@ -2,6 +2,7 @@
 
 use cib_xml::{Doc, Kind, Node, NodeId, Position};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::Schema;
 use crate::grammar::{Attr, Count, Element, Grammar, Type, grammar};
@@ -179,21 +180,21 @@ impl<'a> Check<'a> {
         let schema = self.schema;
         for (name, value) in node.attrs() {
             let known = |a: &&Attr| a.name == name && a.range.holds(schema);
-            let mut fits = rules.attrs.iter().filter(known);
-            let Some(first) = fits.next() else {
+            let rule: SmallVec<[&Attr; 2]> = rules.attrs.iter().filter(known).collect();
+            if rule.is_empty() {
                 let names = rules.attrs.iter().filter(|a| a.range.holds(schema));
                 let hint = nearest(name, names.map(|a| a.name));
                 self.say_of(node, name, format!("attribute {name} is not allowed here{hint}"));
                 continue;
-            };
-            let rule = || std::iter::once(first).chain(fits.clone());
-            if let Some(expected) = rule().map(|a| self.mismatch(&a.kind, value)).min().flatten() {
+            }
+            let mismatch = rule.iter().map(|a| self.mismatch(&a.kind, value)).min();
+            if let Some(expected) = mismatch.flatten() {
                 self.say_of(node, name, format!("{name}={value:?}: expected {expected}"));
             }
-            if rule().any(|a| matches!(a.kind, Type::Id)) {
+            if rule.iter().any(|a| matches!(a.kind, Type::Id)) {
                 self.unique(node, value.trim());
             }
-            if let Some(attr) = rule().find(|a| matches!(a.kind, Type::Ref)) {
+            if let Some(attr) = rule.iter().find(|a| matches!(a.kind, Type::Ref)) {
                 self.references.push((node, attr.name, value.trim()));
             }
         }
@@ -233,7 +234,7 @@ impl<'a> Check<'a> {
     /// What was expected instead of `value`, if it is not of this type.
     fn mismatch(&self, kind: &Type, value: &str) -> Option<String> {
         let word = |text: &str| Some(text.to_string());
-        let trimmed = value.trim();
+        let trimmed = if matches!(kind, Type::Text) { value } else { value.trim() };
         let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
         let integer = |t: &str| digits(t.strip_prefix(['-', '+']).unwrap_or(t));
         let unsigned = |t: &str| digits(t.strip_prefix('+').unwrap_or(t));

@@ -86,7 +86,7 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
     doc.text.reserve(source.len() / 3);
     let mut reader = Reader::from_str(source);
     let mut open: Vec<NodeId> = Vec::new();
-    let mut text = String::new();
+    let (mut text, mut blank) = (String::new(), None);
     let mut attributes = Attributes::default();
     loop {
         let offset = reader.buffer_position() as usize;
@@ -94,9 +94,15 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
             reader.read_event().map_err(|e| (reader.error_position() as usize, e.to_string()))?;
         let fail = |reason: String| (offset, reason);
         match event {
+            // Nearly all text is between elements, and blank: what follows says whether it counts.
+            Event::Text(t) if text.is_empty() && t.trim_ascii().is_empty() => blank = Some(t),
             Event::Text(t) => text.push_str(&t.xml10_content()),
-            Event::CData(t) => text.push_str(&t.xml10_content()),
+            Event::CData(t) => {
+                text.extend(blank.take().map(|blank| blank.xml10_content()));
+                text.push_str(&t.xml10_content());
+            }
             Event::GeneralRef(r) => {
+                text.extend(blank.take().map(|blank| blank.xml10_content()));
                 let c = match r.resolve_char_ref().map_err(|e| fail(e.to_string()))? {
                     Some(c) => c,
                     None => predefined(&r)
@@ -105,6 +111,7 @@ fn parse_into(doc: &mut Doc, source: &str) -> Result<(), Failure> {
                 text.push(c);
             }
             other => {
+                blank = None;
                 flush_text(doc, &open, &mut text).map_err(fail)?;
                 match other {
                     Event::Start(start) => {
@@ -248,6 +255,9 @@ mod tests {
     #[test]
     fn values_and_texts_are_read_as_they_are_meant() {
         let text = "<a b='x\ty' c=\"&lt;&#65;\" d=\"x y\">\n  <!--n-->\n <e b='x y'/> t&amp;u </a>";
+        let lead = Doc::parse("<a>\r\n &#66;<b/>  <![CDATA[c]]></a>").expect("it is sound");
+        let parts: Vec<_> = lead.root().all_children().map(|c| c.text()).collect();
+        assert_eq!(parts, ["\n B", "", "  c"]);
         let doc = Doc::parse(text).expect("it is sound");
         let attrs: Vec<_> = doc.root().attrs().collect();
         assert_eq!(attrs, [("b", "x y"), ("c", "<A"), ("d", "x y")]);

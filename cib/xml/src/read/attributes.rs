@@ -16,7 +16,7 @@ struct Seen {
     value: Span,
     /// The last element that has it.
     owner: u32,
-    /// The name that came after it.
+    /// The name that came after it, or first in the last element of this name.
     next: u32,
 }
 
@@ -50,10 +50,11 @@ impl Attributes {
     /// whether they are; all others, and all errors, are left to the library.
     fn read_plain(&mut self, doc: &mut Doc, id: NodeId, tag: &str) -> bool {
         let mut rest = tag.trim_ascii_start();
-        let mut last = None;
+        let mut last = doc.nodes[id.index()].name;
+        self.know(doc);
         while !rest.is_empty() {
             let Some((name, after)) = self.name(doc, last, rest) else { return false };
-            last = Some(name);
+            last = name;
             let quote = match after.as_bytes().first() {
                 Some(quote @ (b'"' | b'\'')) => *quote,
                 _ => return false,
@@ -77,15 +78,15 @@ impl Attributes {
         true
     }
 
+    /// Makes room for all names that there are.
+    fn know(&mut self, doc: &Doc) {
+        self.0.resize(doc.names.len(), Seen { value: Span::default(), owner: NONE, next: NONE });
+    }
+
     /// The number of the name that `rest` starts with, which comes after the one of number `last`,
     /// and what follows its `=`.
-    fn name<'t>(
-        &mut self,
-        doc: &mut Doc,
-        last: Option<u32>,
-        rest: &'t str,
-    ) -> Option<(u32, &'t str)> {
-        let guess = last.map_or(NONE, |last| self.0[last as usize].next);
+    fn name<'t>(&mut self, doc: &mut Doc, last: u32, rest: &'t str) -> Option<(u32, &'t str)> {
+        let guess = self.0[last as usize].next;
         let guessed = doc.names.get(guess as usize).and_then(|name| rest.strip_prefix(&**name));
         if let Some(after) = guessed.and_then(|after| after.strip_prefix('=')) {
             return Some((guess, after));
@@ -94,11 +95,8 @@ impl Attributes {
         let (name, after) = rest.split_at(end);
         let after = after.strip_prefix('=').filter(|_| end > 0)?;
         let number = doc.intern(name);
-        let unseen = Seen { value: Span::default(), owner: NONE, next: NONE };
-        self.0.resize(doc.names.len(), unseen);
-        if let Some(last) = last {
-            self.0[last as usize].next = number;
-        }
+        self.know(doc);
+        self.0[last as usize].next = number;
         Some((number, after))
     }
 }
