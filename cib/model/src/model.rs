@@ -174,7 +174,8 @@ impl<'a> Reader<'a> {
 
 impl Model {
     /// Reads a whole CIB. `now` decides about rules in cluster options, and what a time of day
-    /// without a date means.
+    /// without a date means. The document is kept: what is seldom asked of a history is read from it
+    /// then.
     pub fn from_doc(doc: &Arc<Doc>, now: Time) -> Model {
         let root = doc.root();
         let config = root.child("configuration");
