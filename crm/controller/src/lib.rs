@@ -237,6 +237,8 @@ pub struct Fenced {
     pub client: String,
     /// Which life of the node it was asked for; none if whoever asked had not heard of any.
     pub life: Option<u64>,
+    /// The node came into the membership another way while it was under way.
+    pub outdated: bool,
 }
 
 /// What in the CIB has changed, as far as it matters for the plan.

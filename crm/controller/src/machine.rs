@@ -48,9 +48,6 @@ pub struct Controller {
     pub(crate) started: bool,
     /// By which life each node was last heard.
     lives: BTreeMap<NodeId, u64>,
-    /// Nodes that have come another way since: whichever life theirs is, it bears the number of the
-    /// view that they came with until they are heard (lives are times, which are far larger).
-    unheard: BTreeMap<NodeId, u64>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -77,7 +74,6 @@ impl Controller {
             leaving: None,
             started: false,
             lives: BTreeMap::new(),
-            unheard: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -163,11 +159,9 @@ impl Controller {
         self.setup.nodes.iter().find(|(_, n)| *n == name).map(|(id, _)| *id)
     }
 
-    /// Which life of a node a fence asked for now is to end, if the node was ever there: the last
-    /// that was heard, or one that came after it and has not been heard yet.
+    /// By which life a node was last heard.
     pub fn life(&self, name: &str) -> Option<u64> {
-        let id = self.node_id(name)?;
-        self.unheard.get(&id).or_else(|| self.lives.get(&id)).copied()
+        self.node_id(name).and_then(|id| self.lives.get(&id).copied())
     }
 
     pub(crate) fn wall_s(&self, now: Instant) -> u64 {
@@ -211,7 +205,7 @@ impl Controller {
         } else {
             self.confirmed.clear();
         }
-        self.unheard.extend(came_apart.into_iter().map(|node| (node, view.id)));
+        self.outdate_fences(&came_apart);
         self.view = view;
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
@@ -413,7 +407,6 @@ impl Controller {
             .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
             .map(|(id, _)| *id)
             .collect();
-        self.unheard.retain(|id, _| !heard.contains_key(id));
         self.lives.extend(heard);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {

@@ -7,7 +7,8 @@
 //! Invariants:
 //! - an operation succeeds only on an agent's exit code 0 for the action itself (or on a person's
 //!   confirmation), never on a time-out, a missing agent or a lost peer;
-//! - two requests for the same life of a target that overlap share one operation;
+//! - two requests for the same life of a target that overlap share one operation, unless the target
+//!   came into the membership another way in between;
 //! - every request ends in exactly one [`Record`] that is not pending.
 
 mod device;
@@ -146,7 +147,8 @@ pub enum Input {
     /// A new membership, as node names.
     View(Vec<String>),
     /// Members of it that do not come from where this node comes from: they may have been started
-    /// anew, so what they were to direct is not waited for.
+    /// anew, so what they were to direct is not waited for, and whoever wants one of them fenced from
+    /// now on does not mean the life that an operation under way may have ended.
     Newcomers(Vec<String>),
     /// A message in the total order, with its sender's name.
     Delivered(String, Message),
@@ -210,6 +212,9 @@ pub enum Effect {
         tickets: Vec<u64>,
         /// What came of it.
         record: Record,
+        /// It was under way when its target came into the membership another way, and may be about
+        /// a life of the target that was over by then: it says nothing of what is there now.
+        outdated: bool,
     },
 }
 
@@ -228,6 +233,8 @@ pub struct Fencer {
     runs: u64,
     /// Operations that somebody directs, as all members know them.
     pending: BTreeMap<OperationId, Record>,
+    /// Those whose target has come another way since they began.
+    outdated: BTreeSet<OperationId>,
     /// Operations that this node directs.
     owned: BTreeMap<OperationId, Operation>,
     /// What runs on this node, and for whom.
@@ -262,6 +269,7 @@ impl Fencer {
             counter: 0,
             runs: 0,
             pending: BTreeMap::new(),
+            outdated: BTreeSet::new(),
             owned: BTreeMap::new(),
             running: BTreeMap::new(),
             tickets: Vec::new(),
@@ -279,7 +287,11 @@ impl Fencer {
                 self.config = config;
             }
             Input::View(names) => self.view(now, names),
-            Input::Newcomers(names) => self.abandon(now, |owner| names.contains(owner)),
+            Input::Newcomers(names) => {
+                self.abandon(now, |owner| names.contains(owner));
+                let meant = self.pending.values().filter(|r| names.contains(&r.target));
+                self.outdated.extend(meant.map(|r| r.id.clone()));
+            }
             Input::Delivered(_, message) => self.delivered(now, message),
             Input::Request { ticket, target, action, life, client, timeout_ms } => {
                 let id = self.new_id(&target);
@@ -411,7 +423,7 @@ impl Fencer {
         for record in records.into_iter().filter(|r| !known.contains(&r.id)) {
             if record.target == self.local && record.life == Some(self.life) {
                 let (tickets, record) = (Vec::new(), record.clone());
-                self.effects.push_back(Effect::Ended { tickets, record });
+                self.effects.push_back(Effect::Ended { tickets, record, outdated: false });
             }
             self.history.push_back(record);
         }
@@ -424,7 +436,8 @@ impl Fencer {
         let is_twin = |r: &&Record| {
             (&r.target, &r.action, r.life) == (&record.target, &record.action, record.life)
         };
-        let twin = self.pending.values().find(is_twin);
+        let mut current = self.pending.values().filter(|r| !self.outdated.contains(&r.id));
+        let twin = current.find(is_twin);
         if let Some(twin) = twin {
             // The ticket moves to the operation that is under way; there is nothing to start.
             for ticket in self.tickets.iter_mut().filter(|t| t.1 == record.id) {
@@ -469,7 +482,11 @@ impl Fencer {
         if ids.is_empty() {
             self.end(done((id, None)));
         }
-        ids.into_iter().for_each(|id| self.end(done(id)));
+        for (id, life) in ids {
+            // Whoever vouches for it does so now.
+            self.outdated.remove(&id);
+            self.end(done((id, life)));
+        }
     }
 
     fn run(
@@ -573,6 +590,7 @@ impl Fencer {
     fn end(&mut self, record: Record) {
         self.pending.remove(&record.id);
         self.owned.remove(&record.id);
+        let outdated = self.outdated.remove(&record.id);
         let answered = |t: &(u64, OperationId)| t.1 == record.id;
         let tickets = self.tickets.iter().filter(|t| answered(t)).map(|t| t.0).collect();
         self.tickets.retain(|t| !answered(t));
@@ -580,7 +598,7 @@ impl Fencer {
             self.history.pop_front();
         }
         self.history.push_back(record.clone());
-        self.effects.push_back(Effect::Ended { tickets, record });
+        self.effects.push_back(Effect::Ended { tickets, record, outdated });
     }
 }
 

@@ -106,7 +106,7 @@ impl Bench {
                 self.log.push(format!("{name}: {line}"));
                 self.fencers[ix].handle(at(self.now), Input::Finished { run, result });
             }
-            Effect::Ended { tickets, record } => {
+            Effect::Ended { tickets, record, .. } => {
                 if ix == 0 {
                     self.ended.push((tickets, record));
                 }
@@ -271,6 +271,44 @@ fn a_request_for_a_later_life_is_an_operation_of_its_own() {
     bench.settle(|_, _| Ok(String::new()));
     let ended: Vec<_> = bench.ended.iter().map(|(t, r)| (t.clone(), r.life)).collect();
     assert_eq!(ended, [(vec![1], Some(1)), (vec![2], Some(2))]);
+}
+
+/// What is under way may have ended an earlier life of it.
+#[test]
+fn a_target_that_comes_another_way_is_fenced_anew_if_that_is_asked_for() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n3")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    let request = |ticket| Input::Request {
+        ticket,
+        target: "n3".into(),
+        action: "off".into(),
+        life: Some(1),
+        client: "test".into(),
+        timeout_ms: 1000,
+    };
+    let fencer = &mut bench.fencers[0];
+    let mut begun = |ticket| {
+        fencer.handle(at(0), request(ticket));
+        let asked = std::iter::from_fn(|| fencer.poll_effect()).find_map(|effect| match effect {
+            Effect::Broadcast(message @ Message::Begin { .. }) => Some(message),
+            _ => None,
+        });
+        fencer.handle(at(0), Input::Delivered("n1".into(), asked.unwrap()));
+        fencer.handle(at(0), Input::Newcomers(if ticket < 3 { vec!["n3".into()] } else { vec![] }));
+    };
+    (1..=4).for_each(&mut begun);
+    assert_eq!(fencer.pending.len(), 3);
+    for record in fencer.pending.values().cloned().collect::<Vec<_>>() {
+        let record = Record { state: State::Done, ..record };
+        fencer.handle(at(1), Input::Delivered("n1".into(), Message::End(record)));
+    }
+    let ended: Vec<_> = std::iter::from_fn(|| fencer.poll_effect())
+        .filter_map(|effect| match effect {
+            Effect::Ended { tickets, outdated, .. } => Some((tickets, outdated)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ended, [(vec![1], true), (vec![2], true), (vec![3, 4], false)]);
 }
 
 #[test]

@@ -435,7 +435,7 @@ impl Node {
                     timeout_ms,
                 });
             }
-            crm_fencer::Effect::Ended { tickets, record } => {
+            crm_fencer::Effect::Ended { tickets, record, outdated } => {
                 let error = match &record.state {
                     State::Failed(reason) => Some(reason.clone()),
                     State::Done | State::Pending => None,
@@ -466,6 +466,7 @@ impl Node {
                     error,
                     client: record.client,
                     life: record.life,
+                    outdated,
                 };
                 self.controller.handle(now, crm_controller::Input::Fenced(fenced));
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crm_attributes::Update;
 use crm_graph::Action;
-use membership_base::Instant;
+use membership_base::{Instant, NodeId};
 
 use super::escape;
 use crate::machine::Controller;
@@ -25,6 +25,8 @@ pub(super) struct Fence {
     pub(super) action_id: Option<u32>,
     /// When it may be asked for.
     pub(super) not_before: Instant,
+    /// The node came another way since it was asked for: it may not be what is there now that ends.
+    outdated: bool,
 }
 
 /// Nothing runs any more on a node whose fence was confirmed.
@@ -50,12 +52,28 @@ impl Controller {
         let dc = self.dc.as_mut().expect("only the DC carries out a transition");
         dc.execution.iter_mut().for_each(|execution| execution.started(action.id));
         let not_before = dc.failures.get(&target).map_or(now, |(_, at)| *at);
-        let new = Fence { ticket: None, action: verb, life, action_id: None, not_before };
+        let new = Fence {
+            ticket: None,
+            action: verb,
+            life,
+            action_id: None,
+            not_before,
+            outdated: false,
+        };
         let fence = dc.fences.entry(target).or_insert_with(|| new.clone());
-        if fence.life != life {
+        if fence.life != life || fence.outdated {
             *fence = new; // the one that is under way is for an earlier life
         }
         fence.action_id = Some(action.id);
+    }
+
+    /// These nodes have come another way.
+    pub(crate) fn outdate_fences(&mut self, newcomers: &[NodeId]) {
+        let names: Vec<String> = newcomers.iter().map(|id| self.name(*id).to_owned()).collect();
+        let Some(dc) = &mut self.dc else { return };
+        for (_, fence) in dc.fences.iter_mut().filter(|(target, _)| names.contains(target)) {
+            fence.outdated = fence.ticket.is_some();
+        }
     }
 
     /// Asks for those that are due.
@@ -91,7 +109,7 @@ impl Controller {
 
     /// A fencing operation has ended, whoever asked for it.
     pub(crate) fn fenced(&mut self, now: Instant, fenced: Fenced) {
-        let Fenced { tickets, target, action, error, client, life } = fenced;
+        let Fenced { tickets, target, action, error, client, life, outdated } = fenced;
         let own = target == self.name(self.setup.local) && life == Some(self.setup.life);
         if error.is_none() && own && action != "on" {
             let reason = format!("this node was fenced on behalf of {client}, yet it still runs");
@@ -101,13 +119,15 @@ impl Controller {
         // The power may be back, and the node a member again, before everybody knows that it was
         // cut: then this is about an earlier life of the node, even if that which is there now has
         // not been heard yet, or is lost again.
-        let member = self.node_id(&target).is_some_and(|id| self.view.members.contains(&id));
-        let known = self.life(&target);
-        let reborn = match life {
-            Some(life) => known.is_some_and(|known| known != life),
-            None => member,
+        let node = self.node_id(&target);
+        let member = node.is_some_and(|id| self.view.members.contains(&id));
+        let heard = node.and_then(|id| self.hellos.get(&id)).map(|hello| hello.life);
+        let reborn = match (life, heard) {
+            (Some(life), Some(heard)) => life != heard,
+            (Some(life), None) => outdated || self.life(&target).is_some_and(|known| known != life),
+            (None, _) => outdated || member,
         };
-        let id = self.node_id(&target).filter(|_| error.is_none() && !reborn && action != "on");
+        let id = node.filter(|_| error.is_none() && !reborn && action != "on");
         self.confirmed.extend(id);
         let arrivals = id.map(|id| self.end_arrivals(id)).unwrap_or_default();
         if self.dc.is_none() {
@@ -130,8 +150,7 @@ impl Controller {
             None => {
                 dc.failures.remove(&target);
                 // Anybody's success counts for what this transition waits for.
-                let counts = |fence: &Fence| !reborn || fence.life == life;
-                if dc.fences.get(&target).is_some_and(counts)
+                if (!reborn || answers)
                     && let Some(fence) = dc.fences.remove(&target)
                     && let (Some(id), Some(execution)) = (fence.action_id, &mut dc.execution)
                 {

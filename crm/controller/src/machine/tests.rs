@@ -179,15 +179,19 @@ fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life(
         let mut test = Test::new(1);
         test.seen = vec![Seen { node: NodeId(3), down: false }];
         test.view(&[(1, 1), (2, 2)]);
-        test.view += 100;
+        test.view += 1;
         test.handle(Input::View(View {
             id: test.view,
             quorate: true,
             members: (1..=3).map(NodeId).collect(),
             came_with_us: (1..=2).map(NodeId).collect(),
         }));
+        let mut fenced = node_3_is_fenced();
+        if let Input::Fenced(fenced) = &mut fenced {
+            fenced.outdated = true;
+        }
         if back {
-            test.handle(node_3_is_fenced());
+            test.handle(fenced.clone());
         }
         if heard {
             test.view(&[(1, 1), (2, 2), (3, 4)]);
@@ -195,7 +199,7 @@ fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life(
         let told = lost(&test.view(&[(1, 1), (2, 2)]), "n3");
         assert!(told.contains("expected=\"member\""), "{told}");
         if !back {
-            let told = lost(&test.handle(node_3_is_fenced()), "n3");
+            let told = lost(&test.handle(fenced), "n3");
             assert_eq!(told, "None", "it was for the life before");
         }
     }
@@ -277,6 +281,7 @@ fn node_3_is_fenced() -> Input {
         error: None,
         client: "x".into(),
         life: Some(3),
+        outdated: false,
     })
 }
 
@@ -404,6 +409,7 @@ fn a_dc_that_is_being_fenced_leaves_the_others_to_the_next_one() {
         error: Some("no answer".into()),
         client: "x".into(),
         life: Some(1),
+        outdated: false,
     };
     let effects = test.handle(Input::Fenced(fenced));
     assert_eq!(fences(&effects).first().map(|f| f.0), Some("n2"), "{effects:?}");
