@@ -337,9 +337,10 @@ impl Controller {
         self.arriving.insert((target, operation.resource.clone()), arrival);
     }
 
-    /// A node that is lost, or was started anew, takes with it what it knew of a migration to this
-    /// one: what this node had found out before is then no longer so, and it is looked for again. The
-    /// same holds when it is back, having gone on unheard.
+    /// Unless its source goes on with a migration to this node, it may have arrived here unheard: the
+    /// source is lost, was started anew, or has ended it in a view that this node was not in. What
+    /// this node had found out before is then no longer so, and it is looked for again. The same holds
+    /// when the source is back, having gone on unheard.
     fn doubt_arrivals(&mut self) {
         let (local, hellos) = (self.setup.local, &self.hellos);
         let history = &mut self.history;
@@ -350,7 +351,7 @@ impl Controller {
             let hello = hellos.get(&arrival.from);
             let same = hello.filter(|hello| Some(hello.life) == arrival.life);
             let goes_on = same.is_some_and(|h| h.busy.iter().any(|what| what.tag == arrival.tag));
-            if same.is_none() || arrival.lost {
+            if !goes_on || arrival.lost {
                 history.0.remove(resource);
             }
             arrival.lost = hello.is_none();

@@ -45,11 +45,11 @@ impl Test {
     /// A view of these nodes, with their daemons' lives: all say hello, and that they have told
     /// their history.
     fn view(&mut self, members: &[(u32, u64)]) -> Vec<Effect> {
-        self.view_with(members, &[])
+        self.view_with(members, (2, &[]))
     }
 
-    /// The same, with what node 2 is doing.
-    fn view_with(&mut self, members: &[(u32, u64)], busy: &[Underway]) -> Vec<Effect> {
+    /// The same, with what one of them is doing.
+    fn view_with(&mut self, members: &[(u32, u64)], busy: (u32, &[Underway])) -> Vec<Effect> {
         self.view += 1;
         let ids: Vec<NodeId> = members.iter().map(|(id, _)| NodeId(*id)).collect();
         let came_with_us = ids.iter().copied().filter(|_| self.nobody_new).collect();
@@ -63,7 +63,7 @@ impl Test {
                 was_quorate: true,
                 started: true,
                 life: *life,
-                busy: if *id == 2 { busy.to_vec() } else { Vec::new() },
+                busy: if *id == busy.0 { busy.1.to_vec() } else { Vec::new() },
                 arriving: BTreeMap::new(),
             };
             effects.extend(self.hear(*id, Message::Hello(Box::new(hello))));
@@ -108,7 +108,12 @@ impl Test {
 
     /// Whether the controller tells in the next view what it knows of `db`.
     fn tells(&mut self, members: &[(u32, u64)]) -> bool {
-        let effects = self.view(members);
+        self.tells_with(members, &[])
+    }
+
+    /// The same, with what node 1 is doing.
+    fn tells_with(&mut self, members: &[(u32, u64)], busy: &[Underway]) -> bool {
+        let effects = self.view_with(members, (1, busy));
         effects.iter().any(|effect| match effect {
             Effect::Cib(writes) => writes
                 .iter()
@@ -207,7 +212,9 @@ fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life(
 
 #[test]
 fn what_may_have_arrived_from_a_lost_node_is_looked_for_again() {
-    assert!(Test::migrating().tells(&[(1, 1), (2, 2)]), "its source is there");
+    let busy = [Underway::of_operation(&operation("migrate_to"), "n1", false)];
+    assert!(Test::migrating().tells_with(&[(1, 1), (2, 2)], &busy), "its source goes on");
+    assert!(!Test::migrating().tells(&[(1, 1), (2, 2)]), "its source has ended it unheard");
     assert!(!Test::migrating().tells(&[(2, 2), (3, 3)]), "its source is lost");
     assert!(!Test::migrating().tells(&[(1, 9), (2, 2), (3, 3)]), "its source was started anew");
 }
@@ -331,7 +338,7 @@ fn what_a_member_has_ended_unheard_is_not_waited_for() {
     let start = Underway::of_operation(&operation("start"), "n2", false);
     let mut test = Test::new(1);
     for (busy, phase) in [(vec![start], Phase::DcTransition), (vec![], Phase::DcIdle)] {
-        test.view_with(&all, &busy);
+        test.view_with(&all, (2, &busy));
         while test.controller.phase() == Phase::DcPlanning {
             let (plan, result) = (test.controller.plans, Ok(Transition::default()));
             test.handle(Input::Planned { plan, result, input: None });
