@@ -189,8 +189,9 @@ pub struct Hello {
     pub arriving: BTreeMap<String, Arrival>,
 }
 
-/// A migration to a node that has not been heard to have ended. Who carries it out is another node,
-/// and may go on with it while nobody hears of it.
+/// A migration to a node that has not taken it over yet. Who carries it out is another node: it may go
+/// on with it while nobody hears of it, and until the target has done its part nobody else's history
+/// says where the resource is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
     /// Who was told to migrate.
@@ -201,6 +202,8 @@ pub struct Arrival {
     pub tag: String,
     /// That node has been out of reach since.
     pub lost: bool,
+    /// It was heard to have ended.
+    pub ended: bool,
 }
 
 /// [`Report`] in a form that travels.

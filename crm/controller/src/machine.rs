@@ -276,9 +276,14 @@ impl Controller {
             Message::Result { report } => {
                 self.no_longer_busy(sender, &report.operation.tag);
                 let operation = &report.operation;
-                self.arriving.retain(|_, arrival| arrival.tag != operation.tag);
-                if operation.action == "migrate_from" {
-                    self.arriving.remove(&(sender, operation.resource.clone()));
+                let said = self.arriving.values_mut().filter(|a| a.tag == operation.tag);
+                said.for_each(|arrival| arrival.ended = true);
+                let place = (sender, operation.resource.clone());
+                let ended = self.arriving.get(&place).is_some_and(|arrival| arrival.ended);
+                match &*operation.action {
+                    "migrate_from" => drop(self.arriving.remove(&place)),
+                    "start" | "stop" if ended => drop(self.arriving.remove(&place)),
+                    _ => {}
                 }
                 self.result(now, sender, *report);
             }
@@ -333,12 +338,13 @@ impl Controller {
             return;
         };
         let (life, tag) = (self.lives.get(&from).copied(), operation.tag.clone());
-        let arrival = Arrival { from, life, tag, lost: false };
+        let arrival = Arrival { from, life, tag, lost: false, ended: false };
         self.arriving.insert((target, operation.resource.clone()), arrival);
     }
 
-    /// Unless its source goes on with a migration to this node, it may have arrived here unheard: the
-    /// source is lost, was started anew, or has ended it in a view that this node was not in. What
+    /// Unless its source goes on with a migration to this node, or says itself that it has ended, it
+    /// may have arrived here unheard: the source is lost, was started anew, or has ended it in a view
+    /// that this node was not in. What
     /// this node had found out before is then no longer so, and it is looked for again. The same holds
     /// when the source is back, having gone on unheard.
     fn doubt_arrivals(&mut self) {
@@ -351,11 +357,12 @@ impl Controller {
             let hello = hellos.get(&arrival.from);
             let same = hello.filter(|hello| Some(hello.life) == arrival.life);
             let goes_on = same.is_some_and(|h| h.busy.iter().any(|what| what.tag == arrival.tag));
-            if !goes_on || arrival.lost {
+            let told = goes_on || (arrival.ended && same.is_some());
+            if !told || arrival.lost {
                 history.0.remove(resource);
             }
             arrival.lost = hello.is_none();
-            arrival.lost || goes_on
+            arrival.lost || told
         });
     }
 

@@ -72,7 +72,7 @@ impl Message {
 }
 
 /// Incremented with every change that an older member would misread.
-const PROTOCOL: u8 = 5;
+const PROTOCOL: u8 = 6;
 
 /// What a node is told.
 pub enum Input {

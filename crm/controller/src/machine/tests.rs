@@ -219,6 +219,45 @@ fn what_may_have_arrived_from_a_lost_node_is_looked_for_again() {
     assert!(!Test::migrating().tells(&[(1, 9), (2, 2), (3, 3)]), "its source was started anew");
 }
 
+/// Only its source says where it is, until the target has done its part.
+#[test]
+fn what_was_heard_to_have_ended_is_looked_for_once_its_source_is_gone() {
+    let ended = || {
+        let mut test = Test::migrating();
+        let operation = operation("migrate_to");
+        let report = WireReport {
+            node: "n1".into(),
+            operation,
+            call: 1,
+            outcome: Outcome::done(code::OK),
+            started_s: 0,
+            ran_ms: 0,
+            queued_ms: 0,
+        };
+        test.hear(1, Message::Result { report: Box::new(report) });
+        test
+    };
+    assert!(ended().tells(&[(1, 1), (2, 2)]), "its source tells");
+    assert!(!ended().tells(&[(2, 2), (3, 3)]), "its source is lost");
+    assert!(!ended().tells(&[(1, 9), (2, 2)]), "its source was started anew");
+    let mut fenced = ended();
+    fenced.handle(Input::Fenced(Fenced {
+        tickets: vec![],
+        target: "n1".into(),
+        action: "off".into(),
+        error: None,
+        client: "x".into(),
+        life: Some(1),
+        outdated: false,
+    }));
+    assert!(!fenced.tells(&[(2, 2), (3, 3)]), "its source is fenced");
+    for done in ["migrate_from", "stop"] {
+        let mut test = ended();
+        test.run(done, code::OK);
+        assert!(test.tells(&[(2, 2), (3, 3)]), "{done}");
+    }
+}
+
 #[test]
 fn what_has_arrived_is_known_whatever_becomes_of_its_source() {
     let mut test = Test::migrating();
