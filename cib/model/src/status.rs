@@ -116,6 +116,7 @@ enum Word {
 }
 
 impl Word {
+    /// What they are called in the CIB, in the order above.
     const NAMES: [&str; Word::ShutdownLock as usize + 1] = [
         "id",
         "operation",

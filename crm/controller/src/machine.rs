@@ -280,10 +280,13 @@ impl Controller {
                 said.for_each(|arrival| arrival.ended = true);
                 let place = (sender, operation.resource.clone());
                 let ended = self.arriving.get(&place).is_some_and(|arrival| arrival.ended);
-                match &*operation.action {
-                    "migrate_from" => drop(self.arriving.remove(&place)),
-                    "start" | "stop" if ended => drop(self.arriving.remove(&place)),
-                    _ => {}
+                let taken_over = match &*operation.action {
+                    "migrate_from" => true,
+                    "start" | "stop" => ended,
+                    _ => false,
+                };
+                if taken_over {
+                    self.arriving.remove(&place);
                 }
                 self.result(now, sender, *report);
             }
@@ -344,9 +347,8 @@ impl Controller {
 
     /// Unless its source goes on with a migration to this node, or says itself that it has ended, it
     /// may have arrived here unheard: the source is lost, was started anew, or has ended it in a view
-    /// that this node was not in. What
-    /// this node had found out before is then no longer so, and it is looked for again. The same holds
-    /// when the source is back, having gone on unheard.
+    /// that this node was not in. What this node had found out before is then no longer so, and it is
+    /// looked for again. The same holds when the source is back, having gone on unheard.
     fn doubt_arrivals(&mut self) {
         let (local, hellos) = (self.setup.local, &self.hellos);
         let history = &mut self.history;

@@ -159,7 +159,12 @@ impl Controller {
                 if !answers {
                     dc.want("a node was fenced");
                 }
-                let text = format!("node {target} is fenced ({action}), as its device confirmed");
+                let back = match reborn {
+                    true => "; it had come back by then, and what is there now is not fenced",
+                    false => "",
+                };
+                let text =
+                    format!("node {target} is fenced ({action}), as its device confirmed{back}");
                 self.log(Level::Notice, text);
             }
             Some(error) if answers => {

@@ -166,7 +166,7 @@ fn a_confirmed_fence_is_known_as_long_as_all_members_have_heard_of_it() {
     for (nobody_new, expected) in [(true, "expected=\"down\""), (false, "expected=\"member\"")] {
         let mut test = Test::new(1);
         test.seen = vec![Seen { node: NodeId(3), down: false }];
-        test.handle(node_3_is_fenced());
+        test.handle(is_fenced(3, false));
         test.nobody_new = nobody_new;
         let told = lost(&test.view(&[(1, 1), (2, 2)]), "n3");
         assert!(told.contains(expected), "{told}");
@@ -191,10 +191,7 @@ fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life(
             members: (1..=3).map(NodeId).collect(),
             came_with_us: (1..=2).map(NodeId).collect(),
         }));
-        let mut fenced = node_3_is_fenced();
-        if let Input::Fenced(fenced) = &mut fenced {
-            fenced.outdated = true;
-        }
+        let fenced = is_fenced(3, true);
         if back {
             test.handle(fenced.clone());
         }
@@ -241,15 +238,7 @@ fn what_was_heard_to_have_ended_is_looked_for_once_its_source_is_gone() {
     assert!(!ended().tells(&[(2, 2), (3, 3)]), "its source is lost");
     assert!(!ended().tells(&[(1, 9), (2, 2)]), "its source was started anew");
     let mut fenced = ended();
-    fenced.handle(Input::Fenced(Fenced {
-        tickets: vec![],
-        target: "n1".into(),
-        action: "off".into(),
-        error: None,
-        client: "x".into(),
-        life: Some(1),
-        outdated: false,
-    }));
+    fenced.handle(is_fenced(1, false));
     assert!(!fenced.tells(&[(2, 2), (3, 3)]), "its source is fenced");
     for done in ["migrate_from", "stop"] {
         let mut test = ended();
@@ -319,23 +308,24 @@ fn migrating_to_2() -> (Test, Message) {
     (test, execute)
 }
 
-fn node_3_is_fenced() -> Input {
+/// The life of node `n` that the tests begin with has the number `n` too.
+fn is_fenced(node: u32, outdated: bool) -> Input {
     Input::Fenced(Fenced {
         tickets: vec![],
-        target: "n3".into(),
+        target: format!("n{node}"),
         action: "off".into(),
         error: None,
         client: "x".into(),
-        life: Some(3),
-        outdated: false,
+        life: Some(u64::from(node)),
+        outdated,
     })
 }
 
 #[test]
 fn what_a_fenced_node_was_migrating_is_searched_for_before_anything_else() {
     let (mut test, _) = migrating_to_2();
-    assert_eq!(searches(&test.handle(node_3_is_fenced())), [2]);
-    assert_eq!(searches(&test.handle(node_3_is_fenced())), [0; 0], "once");
+    assert_eq!(searches(&test.handle(is_fenced(3, false))), [2]);
+    assert_eq!(searches(&test.handle(is_fenced(3, false))), [0; 0], "once");
 }
 
 /// Its new daemon does not know what the lost node may still send to it.
@@ -343,11 +333,11 @@ fn what_a_fenced_node_was_migrating_is_searched_for_before_anything_else() {
 fn a_target_that_was_started_anew_is_searched_as_well() {
     let (mut test, _) = migrating_to_2();
     test.view(&[(1, 1), (2, 9)]);
-    assert_eq!(searches(&test.handle(node_3_is_fenced())), [2]);
+    assert_eq!(searches(&test.handle(is_fenced(3, false))), [2]);
 
     let (mut test, _) = migrating_to_2();
     test.view(&[(1, 1), (2, 9), (3, 3)]);
-    assert_eq!(searches(&test.handle(node_3_is_fenced())), [0; 0], "its source was heard");
+    assert_eq!(searches(&test.handle(is_fenced(3, false))), [0; 0], "its source was heard");
 }
 
 #[test]
@@ -390,7 +380,7 @@ fn what_a_member_has_ended_unheard_is_not_waited_for() {
 #[test]
 fn a_search_that_a_member_may_not_have_heard_of_is_repeated() {
     let (mut test, _) = migrating_to_2();
-    assert_eq!(searches(&test.handle(node_3_is_fenced())), [2]);
+    assert_eq!(searches(&test.handle(is_fenced(3, false))), [2]);
     assert_eq!(searches(&test.view(&[(1, 1), (2, 2)])), [2]);
 }
 
