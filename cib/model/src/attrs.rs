@@ -37,7 +37,7 @@ impl Attrs {
     pub fn set(&mut self, name: &str, value: &str) {
         match self.entries.iter_mut().find(|(n, _)| &**n == name) {
             Some((_, v)) => *v = value.into(),
-            None => self.entries.push((name.into(), value.into())),
+            None => self.push(name.into(), value.into()),
         }
     }
 
@@ -45,15 +45,23 @@ impl Attrs {
     pub fn set_str(&mut self, name: &Str, value: &Str) {
         match self.entries.iter_mut().find(|(n, _)| n == name) {
             Some((_, v)) => *v = value.clone(),
-            None => self.entries.push((name.clone(), value.clone())),
+            None => self.push(name.clone(), value.clone()),
         }
     }
 
     /// Sets `name` unless it is there already.
     pub fn set_default(&mut self, name: &Str, value: &Str) {
         if !self.has(name) {
-            self.entries.push((name.clone(), value.clone()));
+            self.push(name.clone(), value.clone());
         }
+    }
+
+    fn push(&mut self, name: Str, value: Str) {
+        if self.entries.is_empty() {
+            // Most have more than the four that a list makes room for.
+            self.entries.reserve(8);
+        }
+        self.entries.push((name, value));
     }
 
     /// Removes `name`.

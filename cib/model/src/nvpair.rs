@@ -64,6 +64,11 @@ impl Blocks {
         }
     }
 
+    /// Whether what applies depends on anything.
+    pub fn have_rules(&self) -> bool {
+        self.0.iter().any(|block| block.rule.is_some())
+    }
+
     /// Whether there is no block.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

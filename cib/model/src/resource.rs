@@ -257,19 +257,21 @@ impl ResourceDef {
             })?),
         };
         let base = template.unwrap_or(node);
-        let owned = |name: &str| base.attr(name).map(|value| reader.common(value));
         let own_id = Str::from(id);
         let further = base.attrs().filter(|(n, _)| *n != "id");
-        let attrs = std::iter::once((reader.common("id"), own_id.clone()))
-            .chain(further.map(|(n, v)| (reader.common(n), reader.common(v))));
+        let attrs: Vec<(Str, Str)> = std::iter::once((reader.common("id"), own_id.clone()))
+            .chain(further.map(|(n, v)| (reader.common(n), reader.common(v))))
+            .collect();
+        let value =
+            |name: &str| attrs.iter().find(|(n, _)| &**n == name).map(|(_, value)| value.clone());
         let mut def = ResourceDef {
             kind,
             id: own_id,
-            class: owned("class"),
-            provider: owned("provider"),
-            agent: owned("type"),
-            description: owned("description"),
-            attrs: attrs.collect(),
+            class: value("class"),
+            provider: value("provider"),
+            agent: value("type"),
+            description: value("description"),
+            attrs,
             meta: read_blocks(reader, node, template, "meta_attributes"),
             params: read_blocks(reader, node, template, "instance_attributes"),
             utilization: read_blocks(reader, node, template, "utilization"),
@@ -358,23 +360,24 @@ fn op_role(op: &OpDef) -> Option<Role> {
 }
 
 fn read_op(reader: &Reader<'_>, node: Node<'_>) -> OpDef {
-    let owned = |name: &str| node.attr(name).map(|value| reader.common(value));
-    let id = node.attr("id").map(Str::from);
-    let attr = |(name, value): (&str, &str)| match (name, &id) {
-        ("id", Some(id)) => (reader.common(name), id.clone()),
+    // But for its id, others have the same.
+    let attr = |(name, value): (&str, &str)| match name {
+        "id" => (reader.common(name), Str::from(value)),
         _ => (reader.common(name), reader.common(value)),
     };
+    let attrs: Vec<(Str, Str)> = node.attrs().map(attr).collect();
+    let value = |name: &str| attrs.iter().find(|(n, _)| &**n == name).map(|(_, value)| value);
     OpDef {
-        attrs: node.attrs().map(attr).collect(),
-        name: reader.common(node.attr("name").unwrap_or("")),
-        interval_ms: parse_interval_ms(node.attr("interval")),
-        enabled: node.attr("enabled").and_then(parse_bool),
-        role: owned("role"),
-        timeout: owned("timeout"),
-        on_fail: owned("on-fail"),
+        id: value("id").cloned(),
+        name: value("name").cloned().unwrap_or_else(|| reader.common("")),
+        interval_ms: parse_interval_ms(value("interval").map(|value| &**value)),
+        enabled: value("enabled").and_then(|value| parse_bool(value)),
+        role: value("role").cloned(),
+        timeout: value("timeout").cloned(),
+        on_fail: value("on-fail").cloned(),
         meta: Blocks::read(reader, node, "meta_attributes", ""),
         params: Blocks::read(reader, node, "instance_attributes", ""),
-        id,
+        attrs,
     }
 }
 

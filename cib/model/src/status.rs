@@ -67,9 +67,8 @@ pub struct HistoryOp {
     pub rc: Option<i32>,
     /// Execution status as a number, if it is one.
     pub status: Option<i32>,
-    /// When the result changed last, seconds since the epoch.
-    pub last_rc_change: Option<i64>,
-    is_monitor: bool,
+    /// Its name, if it is a usual one.
+    usual: Option<&'static str>,
     recorded: Recorded,
 }
 
@@ -106,6 +105,7 @@ enum Word {
     FeatureSet,
     MigrateSource,
     MigrateTarget,
+    LastRcChange,
     ExecTime,
     QueueTime,
     Class,
@@ -132,6 +132,7 @@ impl Word {
         "crm_feature_set",
         "migrate_source",
         "migrate_target",
+        "last-rc-change",
         "exec-time",
         "queue-time",
         "class",
@@ -142,6 +143,10 @@ impl Word {
     ];
 }
 
+/// What nearly all operations are, most frequent first: these are not looked up again.
+const USUAL: [&str; 7] =
+    ["monitor", "start", "stop", "promote", "demote", "migrate_to", "migrate_from"];
+
 /// Attributes of an `<lrm_rsc_op>` that are read at once.
 #[derive(Clone, Copy)]
 enum Fact {
@@ -150,7 +155,6 @@ enum Fact {
     Rc,
     Status,
     Key,
-    LastRcChange,
     Operation,
 }
 
@@ -162,7 +166,6 @@ impl Fact {
             "rc-code" => Fact::Rc,
             "op-status" => Fact::Status,
             "transition-key" => Fact::Key,
-            "last-rc-change" => Fact::LastRcChange,
             "operation" => Fact::Operation,
             _ => return None,
         })
@@ -212,7 +215,7 @@ impl HistoryOp {
 
     /// Name of the operation.
     pub fn operation(&self) -> Option<&str> {
-        self.recorded.word(Word::Operation)
+        self.usual.or_else(|| self.recorded.word(Word::Operation))
     }
 
     /// Key of the operation, or where an old entry has none, its id.
@@ -275,6 +278,11 @@ impl HistoryOp {
         self.recorded.word(Word::MigrateTarget)
     }
 
+    /// When the result changed last, seconds since the epoch.
+    pub fn last_rc_change(&self) -> Option<i64> {
+        self.recorded.word(Word::LastRcChange).and_then(scan_int)
+    }
+
     /// How long it took in milliseconds, as written.
     pub fn exec_time(&self) -> Option<&str> {
         self.recorded.word(Word::ExecTime)
@@ -287,7 +295,7 @@ impl HistoryOp {
 
     /// Whether this is a probe.
     pub fn is_probe(&self) -> bool {
-        self.interval_ms == 0 && self.is_monitor
+        self.interval_ms == 0 && self.usual == Some("monitor")
     }
 
     /// Whether this is a probe that failed because the service is not installed there or cannot
@@ -299,7 +307,7 @@ impl HistoryOp {
     /// Transition number and sender, from the magic (`status:rc;key`).
     pub fn transition(&self) -> Option<(i64, &str)> {
         let (_, key) = self.magic()?.split_once(';')?;
-        decode_key(key).map(|(transition, _, sender)| (transition, sender))
+        decode_key(key).map(|(transition, _, sender)| (transition, sender.trim()))
     }
 
     fn read(node: Node<'_>, source: &Arc<HistorySource>) -> HistoryOp {
@@ -309,8 +317,7 @@ impl HistoryOp {
             call_id: -1,
             rc: None,
             status: None,
-            last_rc_change: None,
-            is_monitor: false,
+            usual: None,
             recorded: Recorded::new(node, source),
         };
         for attr in node.numbered_attrs() {
@@ -325,8 +332,7 @@ impl HistoryOp {
                 Fact::Rc => op.rc = scan_int(value).map(clamped),
                 Fact::Status => op.status = scan_int(value).map(clamped),
                 Fact::Key => op.target_rc = decode_key(value).map_or(-1, |d| clamped(d.1)),
-                Fact::LastRcChange => op.last_rc_change = scan_int(value),
-                Fact::Operation => op.is_monitor = value == "monitor",
+                Fact::Operation => op.usual = USUAL.into_iter().find(|name| *name == value),
             }
         }
         op
@@ -347,7 +353,7 @@ fn decode_key(key: &str) -> Option<(i64, i64, &str)> {
         Some(number)
     };
     let (_action, transition, rc) = (number()?, number()?, number()?);
-    Some((transition, rc, rest.trim()))
+    Some((transition, rc, rest))
 }
 
 /// What one `<lrm_resource>` records.
@@ -361,11 +367,11 @@ pub struct ResourceHistory {
 
 impl ResourceHistory {
     fn read(node: Node<'_>, source: &Arc<HistorySource>) -> ResourceHistory {
-        let ops = node.children_named("lrm_rsc_op");
-        // Counted first: room to spare would be most of a model's memory.
-        let mut read = SmallVec::with_capacity(ops.clone().count());
-        read.extend(ops.map(|op| HistoryOp::read(op, source)));
-        ResourceHistory { ops: read, recorded: Recorded::new(node, source) }
+        let ops = node.children_named("lrm_rsc_op").map(|op| HistoryOp::read(op, source));
+        let mut ops: SmallVec<_> = ops.collect();
+        // Room to spare would be most of a model's memory.
+        ops.shrink_to_fit();
+        ResourceHistory { ops, recorded: Recorded::new(node, source) }
     }
 
     /// The resource's id as the executor knows it.

@@ -16,10 +16,11 @@ pub fn scan_int(text: &str) -> Option<i64> {
 /// As [`scan_int`], with what follows the number.
 pub(crate) fn scan_prefix(text: &str) -> Option<(i64, &str)> {
     // As nearly all are, and too few digits to overflow.
-    let plain = text.bytes().take_while(u8::is_ascii_digit).count();
-    if (1..=18).contains(&plain) {
-        let value = text[..plain].bytes().fold(0, |n, b| n * 10 + i64::from(b - b'0'));
-        return Some((value, &text[plain..]));
+    let digits = text.bytes().map(|b| b.wrapping_sub(b'0')).take_while(|digit| *digit <= 9);
+    let (plain, len) =
+        digits.take(19).fold((0_u64, 0), |(n, len), digit| (n * 10 + u64::from(digit), len + 1));
+    if (1..=18).contains(&len) {
+        return Some((plain as i64, &text[len..]));
     }
     let trimmed = text.trim_start();
     let (negative, digits) = match trimmed.as_bytes().first() {
@@ -149,19 +150,23 @@ fn digits(text: &[u8]) -> (u64, usize) {
 
 /// Order of dotted version numbers; whatever follows the numbers is ignored.
 pub fn compare_versions(a: &str, b: &str) -> Ordering {
-    fn parts(v: &str) -> impl Iterator<Item = u64> {
-        let v = v.trim_start().as_bytes();
-        let end = v.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(v.len());
-        v[..end].split(|b| *b == b'.').map(|part| digits(part).0)
-    }
-    let (mut a, mut b) = (parts(a), parts(b));
-    loop {
-        let (a, b) = (a.next(), b.next());
-        let order = a.unwrap_or(0).cmp(&b.unwrap_or(0));
-        if order != Ordering::Equal || (a.is_none() && b.is_none()) {
+    // The next number, 0 if there is none, and what follows its dot.
+    let part = |text: &mut &[u8]| {
+        let (number, len) = digits(text);
+        *text = match text.get(len) {
+            Some(b'.') => &text[len + 1..],
+            _ => &[],
+        };
+        number
+    };
+    let (mut a, mut b) = (a.trim_start().as_bytes(), b.trim_start().as_bytes());
+    while !(a.is_empty() && b.is_empty()) {
+        let order = part(&mut a).cmp(&part(&mut b));
+        if order != Ordering::Equal {
             return order;
         }
     }
+    Ordering::Equal
 }
 
 /// A resource id without the number of a clone instance (`rsc:3` is `rsc`).

@@ -11,7 +11,7 @@ mod sort;
 mod table;
 mod ws;
 
-pub(crate) use action::{Action, OnFail, Rel, Requires, af, ar};
+pub(crate) use action::{Action, OnFail, Rel, Rels, Requires, af, ar};
 pub(crate) use names::{Names, Sym, task};
 pub(crate) use node::{Node, NodeKind};
 pub(crate) use resource::{
@@ -19,11 +19,9 @@ pub(crate) use resource::{
 };
 pub(crate) use sort::{insert_sorted, merge_sort};
 pub(crate) use table::{Probe, Slot, Table};
-pub(crate) mod ws_types {
-    pub(crate) use super::ws::{Config, HistRsc, HistoryIndex, OpRef, Placement, Where};
-}
 pub(crate) use ws::{
-    Coloc, FailedOp, LocationCon, OpRef, Ordering, ParamCheck, Placement, Ticket, Where, Ws, cf,
+    Coloc, Config, FailedOp, HistRsc, HistoryIndex, LocationCon, OpRef, Ordering, ParamCheck,
+    Placement, Places, Ticket, Where, Ws, cf,
 };
 
 use std::ops::{Index, IndexMut};

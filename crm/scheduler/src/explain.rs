@@ -18,8 +18,7 @@ use std::sync::Arc;
 use cib_model::{Model, Str, Time, readable_score};
 use serde::Serialize;
 
-use crate::base::ws_types::Where;
-use crate::base::{NodeIx, RscIx, Variant, Ws, af, rf};
+use crate::base::{NodeIx, RscIx, Variant, Where, Ws, af, rf};
 use crate::status::PlanFlags;
 use facts::Fact;
 use search::Goal;

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use cib_model::{HistoryOp, Model, ResourceDef, Role, Str, Time, eq_ci, parse_score_with};
 
-use crate::base::ws_types::Where;
-use crate::base::{NodeIx, RscIx, Ws, rf};
+use crate::base::{NodeIx, RscIx, Where, Ws, rf};
 use crate::status::PlanFlags;
 
 /// A cluster at one moment.

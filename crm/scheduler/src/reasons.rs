@@ -7,8 +7,6 @@ use crate::base::{NodeIx, RscIx};
 /// What contributed to a score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Resources may run anywhere.
-    SymmetricDefault,
     /// The connection of a guest node may be made anywhere.
     RemoteConnectionDefault,
     /// A location constraint (or rule, or health strategy) of this id.

@@ -75,7 +75,7 @@ pub(super) fn op_text(op: &HistoryOp, timing: bool) -> String {
         text.push_str(&format!(" interval=\"{}ms\"", op.interval_ms));
     }
     if timing {
-        if let Some(at) = op.last_rc_change.filter(|at| *at > 0) {
+        if let Some(at) = op.last_rc_change().filter(|at| *at > 0) {
             text.push_str(&format!(" last-rc-change=\"{}\"", time_text(at)));
         }
         for (name, value) in [("exec-time", op.exec_time()), ("queue-time", op.queue_time())] {
@@ -113,7 +113,7 @@ pub(super) fn friendly(op: &HistoryOp, node: &str) -> String {
         }
         text.push(')');
     }
-    if let Some(at) = op.last_rc_change {
+    if let Some(at) = op.last_rc_change() {
         text.push_str(&format!(" at {}", time_text(at)));
     }
     let exec = op.exec_time().and_then(|t| t.parse::<u32>().ok());
@@ -136,7 +136,7 @@ pub(super) fn technical(op: &HistoryOp, node: &str) -> String {
     if let Some(reason) = op.exit_reason().filter(|r| !r.is_empty()) {
         text.push_str(&format!(", exitreason='{reason}'"));
     }
-    if let Some(at) = op.last_rc_change {
+    if let Some(at) = op.last_rc_change() {
         text.push_str(&format!(", last-rc-change='{}'", time_text(at)));
     }
     for (name, value) in [("queued", op.queue_time()), ("exec", op.exec_time())] {

@@ -381,7 +381,7 @@ impl Cluster {
                         each = each
                             .maybe(
                                 "last-rc-change",
-                                op.last_rc_change.filter(|t| *t > 0).map(time_text),
+                                op.last_rc_change().filter(|t| *t > 0).map(time_text),
                             )
                             .maybe("exec-time", ms(op.exec_time()))
                             .maybe("queue-time", ms(op.queue_time()));
@@ -411,7 +411,7 @@ impl Cluster {
                 .attr("exitcode", rc)
                 .attr("call", op.call_id)
                 .attr("status", status_text(op.status));
-            if let Some(at) = op.last_rc_change.filter(|t| *t > 0) {
+            if let Some(at) = op.last_rc_change().filter(|t| *t > 0) {
                 element = element
                     .attr("last-rc-change", crate::dates::Date::from_epoch(at).text(true))
                     .maybe("queued", op.queue_time())

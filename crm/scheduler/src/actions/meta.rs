@@ -65,7 +65,8 @@ impl Ws {
         let mut next = None;
         if let Some(op) = op {
             op.meta.unpack(&input, &mut meta, &mut next);
-            op.attrs.iter().for_each(|(n, v)| meta.set_str(n, v));
+            let attrs = op.attrs.iter().filter(|(name, _)| &**name != "id");
+            attrs.for_each(|(n, v)| meta.set_str(n, v));
         }
         let is_probe = name == "monitor" && interval == 0;
         if is_probe && !meta.has("timeout") {
@@ -83,7 +84,8 @@ impl Ws {
         next.into_iter().for_each(|at| self.recheck_at(at));
         meta.remove("id");
         if interval > 0 {
-            meta.set("interval", &interval.to_string());
+            let text = self.names.number(interval.into());
+            meta.set_str(&self.names.shared("interval"), &text);
         } else {
             meta.remove("interval");
         }
@@ -94,7 +96,8 @@ impl Ws {
             }
         }
         let timeout = timeout_ms(meta.get("timeout"));
-        meta.set("timeout", &timeout.to_string());
+        let text = self.names.number(timeout.into());
+        meta.set_str(&self.names.shared("timeout"), &text);
         self.validate_on_fail(rsc, name, config, &mut meta);
         self.set_start_delay(interval, &mut meta);
         meta

@@ -4,7 +4,7 @@ use cib_model::{Attrs, NoQuorumPolicy, Role};
 use smallvec::SmallVec;
 
 use crate::base::{
-    Action, ActionIx, NodeIx, OnFail, Requires, RscIx, Sym, Variant, Ws, af, rf, task,
+    Action, ActionIx, NodeIx, OnFail, Rels, Requires, RscIx, Sym, Variant, Ws, af, rf, task,
 };
 
 /// Some actions of one resource: mostly one at most.
@@ -119,8 +119,8 @@ impl Ws {
             meta,
             extra: Attrs::new(),
             op,
-            before: Vec::new(),
-            after: Vec::new(),
+            before: Rels::new(),
+            after: Rels::new(),
             runnable_before: 0,
             required_runnable_before: 0,
         });
@@ -342,7 +342,7 @@ impl Ws {
         let a = &self[action];
         let name = self.names.text(a.name);
         match a.rsc {
-            Some(rsc) => format!("{}_{name}_{}", self[rsc].id, a.interval),
+            Some(rsc) => [&*self[rsc].id, "_", name, "_", &a.interval.to_string()].concat(),
             None => name.to_string(),
         }
     }

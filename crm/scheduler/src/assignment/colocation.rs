@@ -46,6 +46,9 @@ fn fingerprint(value: Option<&str>) -> u64 {
 impl Ws {
     /// The attribute that a colocation compares. Inside of a bundle the host's counts.
     pub(crate) fn coloc_attr(&self, node: NodeIx, attr: &str, rsc: Option<RscIx>) -> Option<&str> {
+        if self.node_launcher(node).is_none() {
+            return self.attr(node, attr);
+        }
         let inside = rsc.is_some_and(|r| {
             self.is_bundle_node(node)
                 && self.is_bundled(r)

@@ -128,9 +128,13 @@ impl Ws {
         for rsc in self.top.clone() {
             self.apply_stickiness(rsc);
         }
+        let top = self.top.clone();
         for node in self.node_order.clone() {
-            for rsc in self.top.clone() {
-                self.check_threshold(rsc, node);
+            let failures = self[node].has_failures;
+            for rsc in top.iter().copied() {
+                if failures {
+                    self.check_threshold(rsc, node);
+                }
                 self.exclusive_discovery(rsc, node);
             }
         }
@@ -180,7 +184,7 @@ impl Ws {
         if failures <= 0 || failures < limit {
             return None;
         }
-        let banned = if self[rsc].is(rf::UNIQUE) { rsc } else { self.uber(rsc) };
+        let banned = self.banned_with(rsc);
         let text = format!(
             "{} cannot run on {} due to reaching migration threshold (clean up resource to allow \
              again)",

@@ -6,15 +6,9 @@ use super::colocation::select;
 use crate::base::{NodeIx, RscIx, Table, Ws, rf};
 use crate::reasons::Reason;
 
-/// The number of an instance, from its id.
-pub(crate) fn instance_number(id: &str) -> i64 {
-    let at = id.rfind(':').or_else(|| id.rfind('-'));
-    at.and_then(|at| cib_model::scan_int(&id[at + 1..])).unwrap_or(0)
-}
-
 impl Ws {
     fn compare_numbers(&self, a: RscIx, b: RscIx) -> i32 {
-        (instance_number(&self[a].id) - instance_number(&self[b].id)).signum() as i32
+        (self[a].number - self[b].number).signum() as i32
     }
 
     fn can_run(&self, instance: RscIx, node: NodeIx, max_per_node: i32) -> bool {

@@ -1,6 +1,7 @@
 //! Order of nodes by how well they suit.
 
 use cib_model::INFINITY;
+use smallvec::SmallVec;
 
 use crate::base::{NodeIx, Placement, RscIx, Table, Ws, merge_sort};
 
@@ -10,7 +11,8 @@ impl Ws {
         let score = |n| {
             if self.available(n) { table.score(n).unwrap_or(-INFINITY) } else { -INFINITY }
         };
-        let mut nodes: Vec<(NodeIx, i32)> = table.nodes().map(|n| (n, score(n))).collect();
+        let mut nodes: SmallVec<[(NodeIx, i32); 32]> =
+            table.nodes().map(|n| (n, score(n))).collect();
         merge_sort(&mut nodes, &mut |a, b| self.compare_nodes(a, b, active));
         nodes.into_iter().map(|(node, _)| node).collect()
     }
@@ -53,14 +55,7 @@ impl Ws {
 
     /// Order of resources where capacity matters: by priority, then by where they would rather be.
     pub(crate) fn sort_resources(&mut self) {
-        let base: Table = {
-            let mut row = self.full_row(0);
-            for node in self.node_order.clone() {
-                row.insert(node, self[node].base);
-            }
-            row
-        };
-        let nodes = self.sorted_nodes(&base, None);
+        let nodes = self.sorted_nodes(&self.base_row(), None);
         let mut top = std::mem::take(&mut self.top);
         // What is looked at while sorting are rows and colocations, not the list itself.
         merge_sort(&mut top, &mut |a, b| self.compare_resources(a, b, &nodes));

@@ -261,7 +261,7 @@ impl Ws {
     }
 
     fn next_unpromoted(&mut self, rsc: RscIx) {
-        let mut nodes = Vec::new();
+        let mut nodes = crate::base::Places::new();
         self.locations_of(rsc, Where::Assigned, &mut nodes);
         let role = if nodes.is_empty() { Role::Stopped } else { Role::Unpromoted };
         self.set_next_role(rsc, role);

@@ -1,6 +1,7 @@
 //! An action of the working set, and relations between actions.
 
 use cib_model::{Attrs, Str};
+use smallvec::SmallVec;
 
 use super::{ActionIx, NodeIx, RscIx, Sym};
 
@@ -109,6 +110,9 @@ pub(crate) struct Rel {
     pub(crate) graphed: bool,
 }
 
+/// The relations at one end of an action: mostly few.
+pub(crate) type Rels = SmallVec<[Rel; 4]>;
+
 /// An action.
 #[derive(Debug)]
 pub(crate) struct Action {
@@ -128,9 +132,9 @@ pub(crate) struct Action {
     /// Index of its definition among the resource's operations.
     pub(crate) op: Option<usize>,
     /// Relations of which it is the second, newest last.
-    pub(crate) before: Vec<Rel>,
+    pub(crate) before: Rels,
     /// Relations of which it is the first, newest last.
-    pub(crate) after: Vec<Rel>,
+    pub(crate) after: Rels,
     pub(crate) runnable_before: i32,
     pub(crate) required_runnable_before: i32,
 }

@@ -50,11 +50,13 @@ tasks! {
 pub(crate) struct Names {
     list: Vec<Str>,
     index: FxHashMap<Str, Sym>,
+    numbers: FxHashMap<i64, Str>,
 }
 
 impl Default for Names {
     fn default() -> Names {
-        let mut names = Names { list: Vec::new(), index: FxHashMap::default() };
+        let (list, index) = (Vec::new(), FxHashMap::default());
+        let mut names = Names { list, index, numbers: FxHashMap::default() };
         for text in KNOWN {
             names.intern(text);
         }
@@ -72,6 +74,17 @@ impl Names {
         self.list.push(text.clone());
         self.index.insert(text, sym);
         sym
+    }
+
+    /// The name as text of which there is one only.
+    pub(crate) fn shared(&mut self, text: &str) -> Str {
+        let sym = self.intern(text);
+        self.text(sym).clone()
+    }
+
+    /// A number as text: most actions have the same few.
+    pub(crate) fn number(&mut self, number: i64) -> Str {
+        self.numbers.entry(number).or_insert_with(|| number.to_string().into()).clone()
     }
 
     pub(crate) fn text(&self, sym: Sym) -> &Str {

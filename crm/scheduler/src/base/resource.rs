@@ -167,6 +167,8 @@ pub(crate) struct RscTicket {
 #[derive(Debug)]
 pub(crate) struct Rsc {
     pub(crate) id: Str,
+    /// Its number as an instance of a clone or a bundle, from its id.
+    pub(crate) number: i64,
     pub(crate) variant: Variant,
     pub(crate) def: Arc<ResourceDef>,
     /// The name under which a node's history knows an anonymous instance.
@@ -220,9 +222,15 @@ pub(crate) struct Rsc {
     pub(crate) bundle: Bundle,
 }
 
+fn instance_number(id: &str) -> i64 {
+    let at = id.rfind(':').or_else(|| id.rfind('-'));
+    at.and_then(|at| cib_model::scan_int(&id[at + 1..])).unwrap_or(0)
+}
+
 impl Rsc {
     pub(crate) fn new(id: Str, def: Arc<ResourceDef>, parent: Option<RscIx>) -> Rsc {
         Rsc {
+            number: instance_number(&id),
             id,
             variant: def.kind,
             def,
@@ -288,7 +296,9 @@ impl Rsc {
     }
 
     pub(crate) fn set_known_on(&mut self, node: NodeIx) {
-        self.probed.grow(node.at() + 1);
+        if self.probed.len() <= node.at() {
+            self.probed.grow((node.at() + 1).next_multiple_of(64));
+        }
         self.probed.insert(node.at());
     }
 

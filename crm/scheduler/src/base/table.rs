@@ -52,6 +52,22 @@ impl Table {
         }
     }
 
+    /// Adds the cells of nodes that are not in this row, but in another one.
+    pub(crate) fn add_missing(&mut self, other: &Table) {
+        if self.slots.is_empty() {
+            self.slots.clone_from(&other.slots);
+            return;
+        }
+        if self.slots.len() < other.slots.len() {
+            self.slots.resize(other.slots.len(), Slot::default());
+        }
+        for (own, theirs) in self.slots.iter_mut().zip(&other.slots) {
+            if theirs.present && !own.present {
+                *own = *theirs;
+            }
+        }
+    }
+
     /// Nodes in the row, by number.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeIx> {
         self.iter().map(|(n, _)| n)

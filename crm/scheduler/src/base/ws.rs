@@ -7,6 +7,7 @@ use cib_model::{
     eq_ci, is_true,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use super::table::Probe;
 use super::{
@@ -81,6 +82,9 @@ impl OpRef {
         &resources[self.rsc as usize].ops[self.op as usize]
     }
 }
+
+/// Nodes of a resource or of its parts: mostly one.
+pub(crate) type Places = SmallVec<[NodeIx; 4]>;
 
 /// The recorded history of one resource on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -495,7 +499,7 @@ impl Ws {
     }
 
     /// All nodes of a resource's parts, each once, in order of discovery.
-    pub(crate) fn locations_of(&self, rsc: RscIx, place: Where, into: &mut Vec<NodeIx>) {
+    pub(crate) fn locations_of(&self, rsc: RscIx, place: Where, into: &mut Places) {
         let r = &self[rsc];
         let mut add = |node: NodeIx| {
             if !into.contains(&node) {
@@ -520,7 +524,7 @@ impl Ws {
 
     /// The node of a resource, if all its parts are on the same one.
     pub(crate) fn location(&self, rsc: RscIx, place: Where) -> Option<NodeIx> {
-        let mut nodes = Vec::new();
+        let mut nodes = Places::new();
         self.locations_of(rsc, place, &mut nodes);
         if nodes.len() == 1 { Some(nodes[0]) } else { None }
     }
@@ -528,7 +532,7 @@ impl Ws {
     /// The node to consider as the current one among those where it is active, with the number of
     /// all of these and of the clean ones.
     pub(crate) fn active_node(&self, rsc: RscIx) -> (Option<NodeIx>, u32, u32) {
-        let mut nodes: Vec<NodeIx> = Vec::new();
+        let mut nodes = Places::new();
         let mut owner = rsc;
         if self.is_bundle(rsc) {
             let containers = self[rsc].bundle.replicas.iter().map(|r| r.container);
@@ -537,7 +541,7 @@ impl Ws {
                 [] => return (None, 0, 0),
                 [one] => {
                     owner = one;
-                    nodes.clone_from(&self[one].active);
+                    nodes.extend_from_slice(&self[one].active);
                 }
                 _ => {
                     for container in active {
@@ -550,7 +554,7 @@ impl Ws {
                 }
             }
         } else {
-            nodes.clone_from(&self[rsc].active);
+            nodes.extend_from_slice(&self[rsc].active);
         }
         let r = &self[owner];
         let clean = |n: NodeIx| self[n].online && !self[n].unclean;
@@ -608,11 +612,6 @@ impl Ws {
     }
 
     fn node_score(&mut self, rsc: RscIx, node: NodeIx, score: i32, why: &Reason) {
-        let default = matches!(why, Reason::SymmetricDefault);
-        if default && (self[rsc].is(rf::EXCLUSIVE_PROBES) || self[node].base.probe == Probe::Never)
-        {
-            return;
-        }
         for at in 0..self[rsc].children.len() {
             let child = self[rsc].children[at];
             self.node_score(child, node, score, why);
@@ -626,6 +625,37 @@ impl Ws {
         if score != 0 {
             self.reasons.score(rsc, node, score, why);
         }
+    }
+
+    /// Lets a resource with all its parts run on any node, but for nodes that it is not looked for
+    /// on.
+    pub(crate) fn allow_everywhere(&mut self, rsc: RscIx) {
+        let mut row = self.base_row();
+        for node in &self.node_order {
+            if self[*node].base.probe == Probe::Never {
+                row.remove(*node);
+            }
+        }
+        self.allow_also(rsc, &row);
+    }
+
+    fn allow_also(&mut self, rsc: RscIx, row: &Table) {
+        if self[rsc].is(rf::EXCLUSIVE_PROBES) {
+            return;
+        }
+        for at in 0..self[rsc].children.len() {
+            self.allow_also(self[rsc].children[at], row);
+        }
+        self[rsc].allowed.add_missing(row);
+    }
+
+    /// Makes a row of all nodes with the scores that they have for every resource.
+    pub(crate) fn base_row(&self) -> Table {
+        let mut row = Table::default();
+        for node in &self.node_order {
+            row.insert(*node, self[*node].base);
+        }
+        row
     }
 
     /// Makes a row of all nodes, all with one score.
@@ -658,13 +688,25 @@ impl Ws {
 
     /// The resource's parameters on a node.
     pub(crate) fn params(&mut self, rsc: RscIx, node: Option<NodeIx>) -> &mut Attrs {
+        let at = self.params_at(rsc, node);
+        &mut self[rsc].params[at].1
+    }
+
+    /// The place of [`Ws::params`] among those of the resource.
+    pub(crate) fn params_at(&mut self, rsc: RscIx, node: Option<NodeIx>) -> usize {
+        // What no rule speaks of is the same on every node.
+        let node = node.map(|node| if self.params_vary(rsc) { node } else { NodeIx(0) });
         if let Some(at) = self[rsc].params.iter().position(|(n, _)| *n == node) {
-            return &mut self[rsc].params[at].1;
+            return at;
         }
         let params = self.unpack_params(rsc, node);
         self[rsc].params.push((node, params));
-        let last = self[rsc].params.len() - 1;
-        &mut self[rsc].params[last].1
+        self[rsc].params.len() - 1
+    }
+
+    fn params_vary(&self, rsc: RscIx) -> bool {
+        let r = &self[rsc];
+        r.def.params.have_rules() || r.parent.is_some_and(|parent| self.params_vary(parent))
     }
 
     /// Adds to a score of a row.

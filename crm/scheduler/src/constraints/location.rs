@@ -125,13 +125,12 @@ impl Ws {
         let mut nodes: Vec<(NodeIx, i32)> = Vec::new();
         let mut next = None;
         for node in self.node_order.clone() {
-            self.params(rsc, Some(node));
+            let at = self.params_at(rsc, Some(node));
             let r = &self[rsc];
-            let params = r.params.iter().find(|(n, _)| *n == Some(node)).map(|(_, p)| p);
             let input = RuleInput {
                 now: Some(self.config.now),
                 node_attrs: Some(&self[node].attrs),
-                params,
+                params: Some(&r.params[at].1),
                 meta: Some(&r.meta),
                 submatches: matched,
                 ..RuleInput::default()

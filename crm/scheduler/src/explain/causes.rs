@@ -6,8 +6,7 @@ use cib_model::{Constraint, INFINITY, NoQuorumPolicy, Role, Str, readable_score}
 
 use super::change::Change;
 use super::facts::{self, Fact};
-use crate::base::ws_types::Where;
-use crate::base::{ActionIx, RscIx, Ws, ar, rf, task};
+use crate::base::{ActionIx, RscIx, Where, Ws, ar, rf, task};
 
 /// How far a chain of resources that wait for one another is followed.
 const DEPTH_MAX: usize = 16;

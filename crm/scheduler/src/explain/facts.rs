@@ -142,7 +142,6 @@ fn words(ws: &Ws, rsc: RscIx, node: NodeIx, why: &Reason) -> (String, Option<Cha
     let name = ws[node].name.clone();
     let cleanup = || Some(Change::Cleanup { rsc: id.clone(), node: name.clone() });
     match why {
-        Reason::SymmetricDefault => ("resources may run anywhere".to_owned(), None),
         Reason::RemoteConnectionDefault => ("connections may be made anywhere".to_owned(), None),
         Reason::Location(constraint) => location(ws, rsc, node, constraint),
         Reason::Stickiness => (

@@ -1,25 +1,22 @@
 //! What an action in the graph waits for.
 
-use crate::base::{ActionIx, Rel, Ws, af, ar, rf, task};
+use crate::base::{ActionIx, Ws, af, ar, rf, task};
 
 impl Ws {
     /// Leaves one relation for each first action, sorted by number.
     pub(crate) fn merge_inputs(&mut self, action: ActionIx) {
         let mut before = std::mem::take(&mut self[action].before);
         before.sort_by_key(|r| r.action);
-        let mut merged: Vec<Rel> = Vec::with_capacity(before.len());
-        for rel in before {
-            match merged.last_mut().filter(|l| l.action == rel.action) {
-                Some(last) => {
-                    last.flags |= rel.flags;
-                    last.graphed |= rel.graphed;
-                }
-                None => merged.push(Rel { graphed: false, ..rel }),
+        before.dedup_by(|rel, kept| {
+            let same = rel.action == kept.action;
+            if same {
+                kept.flags |= rel.flags;
             }
-        }
+            same
+        });
         // Lists are gone through from their end.
-        merged.reverse();
-        self[action].before = merged;
+        before.reverse();
+        self[action].before = before;
         self[action].set(af::INPUTS_MERGED);
     }
 

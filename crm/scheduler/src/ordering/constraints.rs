@@ -2,7 +2,6 @@
 
 use cib_model::{INFINITY, Order, OrderKind, ResourceSet, Role, Str, scan_min_int};
 
-use crate::assignment::instances::instance_number;
 use crate::base::{Coloc, NodeIx, Placement, RscIx, Sym, Variant, Ws, ar, cf, rf, task};
 use crate::constraints::Named;
 
@@ -511,7 +510,7 @@ impl Ws {
 
     pub(crate) fn sort_by_number(&mut self, rsc: RscIx) {
         let mut children = std::mem::take(&mut self[rsc].children);
-        children.sort_by_cached_key(|child| instance_number(&self[*child].id));
+        children.sort_by_key(|child| self[*child].number);
         self[rsc].children = children;
     }
 

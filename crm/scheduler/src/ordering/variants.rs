@@ -1,6 +1,7 @@
 //! How relations and flags of collective resources' actions follow from those of their parts.
 
 use cib_model::Role;
+use smallvec::SmallVec;
 
 use crate::base::{ActionIx, NodeIx, RscIx, Sym, Variant, Where, Ws, af, ar, rf, task};
 
@@ -31,7 +32,7 @@ impl Ws {
             Variant::Primitive => self[action].flags,
             Variant::Group => self.group_flags(action, rsc, node),
             Variant::Clone => {
-                let instances = self[rsc].children.clone();
+                let instances = SmallVec::<[_; 16]>::from_slice(&self[rsc].children);
                 self.collective_flags(action, rsc, &instances, node)
             }
             Variant::Bundle => self.bundle_flags(action, rsc, node),
@@ -130,7 +131,7 @@ impl Ws {
                     | task::DEMOTED
             );
             if inside {
-                let instances = self[inner].children.clone();
+                let instances = SmallVec::<[_; 16]>::from_slice(&self[inner].children);
                 return self.collective_flags(action, rsc, &instances, node);
             }
         }

@@ -8,8 +8,7 @@ use cib_xml::digest::md5_hex;
 use cib_xml::escape_attribute;
 use smallvec::SmallVec;
 
-use crate::base::ws_types::OpRef;
-use crate::base::{NodeIx, RscIx, Sym, Where, Ws, task};
+use crate::base::{NodeIx, OpRef, RscIx, Sym, Where, Ws, task};
 
 /// What a comparison of digests found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +91,7 @@ impl Ws {
     fn calculate_digests(
         &mut self,
         rsc: RscIx,
-        name: &str,
+        name: Sym,
         interval: u32,
         node: NodeIx,
         op: Option<OpRef>,
@@ -103,22 +102,29 @@ impl Ws {
         if let Some(address) = self.host_address(rsc) {
             all.set("addr", &address);
         }
-        let base = self.params(rsc, Some(node)).clone();
-        let config = self.action_config(rsc, name, interval, true);
+        let text = self.names.text(name).clone();
+        let config = self.action_config(rsc, &text, interval, true);
         let own = self.op_params(rsc, config, node);
         if interval == 0 && !own.is_empty() {
             matches = DigestMatch::Restart;
         }
+        let timeout = if interval == 0 {
+            None
+        } else if let Some(action) = self.first_named(rsc, name, interval, Some(node)) {
+            self[action].meta.get_str("timeout").cloned()
+        } else {
+            let meta = self.action_meta(rsc, Some(node), &text, interval, config);
+            meta.get_str("timeout").cloned()
+        };
+        let at = self.params_at(rsc, Some(node));
+        let base = &self[rsc].params[at].1;
         let counted = base.iter().chain(own.iter()).filter(|(n, _)| !is_filtered(n));
         counted.for_each(|(n, v)| all.set_default(n, v));
-        if interval > 0 {
-            let meta = self.action_meta(rsc, Some(node), name, interval, config);
-            if let Some(timeout) = meta.get("timeout") {
-                all.set("CRM_meta_timeout", timeout);
-            }
+        if let Some(timeout) = timeout {
+            all.set("CRM_meta_timeout", &timeout);
         }
         let digest = digest_of(&all);
-        let secure = secure.then(|| self.secure_digest(rsc, (&all, &digest), &base, op));
+        let secure = secure.then(|| self.secure_digest(rsc, (&all, &digest), base, op));
         let compared =
             op.filter(|o| self.op(*o).restart_digest().is_some() || self.expired_ops.contains(o));
         let restart = compared.map(|o| self.op(o)).map(|o| {
@@ -141,7 +147,8 @@ impl Ws {
             .and_then(|o| o.feature_set())
             .or(self.model.feature_set.as_deref())
             .unwrap_or(crate::FEATURE_SET);
-        let old = compare_versions(version, "3.16.0") == Ordering::Less;
+        let old =
+            version != crate::FEATURE_SET && compare_versions(version, "3.16.0") == Ordering::Less;
         let secret = match recorded {
             None => Some(" passwd password user "),
             Some(op) => op.secure_params(),
@@ -171,8 +178,7 @@ impl Ws {
         if let Some(found) = self[node].digests.get(&key) {
             return found.clone();
         }
-        let text = self.names.text(name).clone();
-        let digests = self.calculate_digests(rsc, &text, interval, node, op, secure);
+        let digests = self.calculate_digests(rsc, name, interval, node, op, secure);
         self[node].digests.insert(key, digests.clone());
         digests
     }

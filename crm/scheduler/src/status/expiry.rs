@@ -16,11 +16,12 @@ impl Ws {
             return false;
         }
         let expiration = seconds_of_ms(self[h.rsc].failure_expiration_ms);
-        let last_run = self.op(h.op).last_rc_change;
         let (mut expired, mut clear) = (false, false);
         let mut unexpired_failures = 0;
         let effective = Count { effective: true, launched: false };
-        if let Some(last_run) = last_run.filter(|_| expiration > 0) {
+        if expiration > 0
+            && let Some(last_run) = self.op(h.op).last_rc_change()
+        {
             let now = self.now();
             expired = now >= last_run + expiration && !self.ignores_timeout(h);
             let (count, last) = self.failcount(h.node, h.rsc, effective, Some(h.op));

@@ -2,8 +2,7 @@
 
 use cib_model::{Str, add_scores, base_name, parse_score, scan_int, seconds_of_ms};
 
-use crate::base::ws_types::OpRef;
-use crate::base::{NodeIx, RscIx, Ws, rf, task};
+use crate::base::{NodeIx, OpRef, RscIx, Ws, rf, task};
 
 /// How the names of attributes begin that tell of failures: how many, and when the last was.
 pub(crate) const FAILURES: [&str; 2] = ["fail-count-", "last-failure-"];

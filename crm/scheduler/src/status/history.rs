@@ -9,8 +9,9 @@ use cib_model::{
 use smallvec::SmallVec;
 
 use super::outcome::History;
-use crate::base::ws_types::OpRef;
-use crate::base::{MultiplyActive, NodeIx, NodeKind, OnFail, RscIx, Ws, af, merge_sort, rf, task};
+use crate::base::{
+    MultiplyActive, NodeIx, NodeKind, OnFail, OpRef, Places, RscIx, Ws, af, merge_sort, rf, task,
+};
 use crate::reasons::Reason;
 
 /// Which of two recorded operations is newer: 1 if the first, -1 if the second.
@@ -35,7 +36,7 @@ pub(crate) fn compare_ops(a: &HistoryOp, b: &HistoryOp) -> i32 {
         return 1;
     }
     if a_id >= 0 && b_id >= 0 && (!same_node || a_id == b_id) {
-        let (last_a, last_b) = (a.last_rc_change.unwrap_or(-1), b.last_rc_change.unwrap_or(-1));
+        let (last_a, last_b) = (a.last_rc_change().unwrap_or(-1), b.last_rc_change().unwrap_or(-1));
         if last_a >= 0 && last_a < last_b {
             return -1;
         }
@@ -122,6 +123,9 @@ impl Ws {
     ) -> SmallVec<[OpRef; 4]> {
         let all = (0..entry.ops.len() as u32).rev();
         let mut order: SmallVec<_> = all.map(|op| OpRef { state: at.0, rsc: at.1, op }).collect();
+        if order.len() < 2 {
+            return order;
+        }
         let op = |at: OpRef| &entry.ops[at.op as usize];
         merge_sort(&mut order, &mut |a, b| compare_ops(op(a), op(b)));
         order
@@ -238,7 +242,7 @@ impl Ws {
         let mut inactive = None;
         let mut skip_inactive = false;
         for child in self[clone].children.clone() {
-            let mut places = Vec::new();
+            let mut places = Places::new();
             self.locations_of(child, Where::CurrentOrPending, &mut places);
             match places.first() {
                 Some(place) => {
@@ -482,7 +486,8 @@ impl Ws {
             }
             return;
         }
-        if self.is_primitive(rsc) && self.count_active(rsc) > 1 {
+        let several = self[rsc].active.len() > 1;
+        if several && self.is_primitive(rsc) && self.count_active(rsc) > 1 {
             self.handle_multiple(rsc, parent);
         }
         if let Some(parent) = parent {

@@ -1,7 +1,6 @@
 //! Recorded history, found by the names of node and resource.
 
-use crate::base::Ws;
-use crate::base::ws_types::{HistRsc, HistoryIndex, OpRef};
+use crate::base::{HistRsc, HistoryIndex, OpRef, Ws};
 
 impl Ws {
     /// Where the history of a resource on a node is recorded.

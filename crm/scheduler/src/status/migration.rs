@@ -5,8 +5,7 @@ use cib_model::{HistoryOp, Role, Str};
 
 use super::history::compare_ops;
 use super::outcome::History;
-use crate::base::ws_types::OpRef;
-use crate::base::{RscIx, Ws, rf};
+use crate::base::{OpRef, RscIx, Ws, rf};
 
 impl Ws {
     /// The one recorded operation of a kind, to or from `peer` if that is given.

@@ -5,8 +5,7 @@ use cib_model::{
 };
 
 use super::setup::capacity;
-use crate::base::Ticket;
-use crate::base::{NodeIx, RscIx, Ws, rf};
+use crate::base::{NodeIx, RscIx, Ticket, Ws, rf};
 
 impl Ws {
     pub(crate) fn unpack_status(&mut self) {

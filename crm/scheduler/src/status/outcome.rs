@@ -2,8 +2,7 @@
 
 use cib_model::{ExecStatus, INFINITY, Role, ctime_text, exit_status_text};
 
-use crate::base::ws_types::OpRef;
-use crate::base::{FailedOp, NodeIx, OnFail, RscIx, Ws, rf};
+use crate::base::{FailedOp, NodeIx, OnFail, OpRef, RscIx, Ws, rf};
 use crate::reasons::Reason;
 
 /// The operations that say something about a resource's state.
@@ -39,12 +38,11 @@ impl Ws {
         if expired && self.process_expired(&history, original) {
             return;
         }
-        let masked = !self.is_bundled(rsc) && self.op(op).is_masked_probe_failure();
+        let masked = self.op(op).is_masked_probe_failure() && !self.is_bundled(rsc);
         if masked {
             self.mask_probe_failure(&history, *last_failure, on_fail);
             return;
         }
-        let parent = if self[rsc].is(rf::UNIQUE) { rsc } else { self.uber(rsc) };
         match history.status {
             ExecStatus::Pending => {
                 self.process_pending(&history, *last_failure);
@@ -59,7 +57,8 @@ impl Ws {
                 if strategy == OnFail::Ignore {
                     *on_fail = OnFail::Ban;
                 }
-                self.resource_location(parent, Some(node), -INFINITY, Reason::HardError);
+                let banned = self.banned_with(rsc);
+                self.resource_location(banned, Some(node), -INFINITY, Reason::HardError);
                 self.process_failure(&history, strategy, role, last_failure, on_fail);
                 return;
             }
@@ -83,11 +82,12 @@ impl Ws {
             return;
         }
         self.process_failure(&history, strategy, role, last_failure, on_fail);
+        let banned = self.banned_with(rsc);
         if history.status == ExecStatus::ErrorHard {
             let why = self.op(op).exit_reason().filter(|r| !r.is_empty());
             let text = format!(
                 "Preventing {} from restarting on {} because of hard failure ({}{}) | {}",
-                self[parent].id,
+                self[banned].id,
                 self[node].name,
                 exit_status_text(history.rc),
                 why.map(|w| format!(": {w}")).unwrap_or_default(),
@@ -96,16 +96,21 @@ impl Ws {
             if history.rc != 5 {
                 self.error(text);
             }
-            self.resource_location(parent, Some(node), -INFINITY, Reason::HardError);
+            self.resource_location(banned, Some(node), -INFINITY, Reason::HardError);
         } else if history.status == ExecStatus::ErrorFatal {
             let text = format!(
                 "Preventing {} from restarting anywhere because of fatal failure ({})",
-                self[parent].id,
+                self[banned].id,
                 exit_status_text(history.rc)
             );
             self.error(text);
-            self.resource_location(parent, None, -INFINITY, Reason::FatalError);
+            self.resource_location(banned, None, -INFINITY, Reason::FatalError);
         }
+    }
+
+    /// What cannot run where this resource cannot: all instances, if they are anonymous.
+    pub(crate) fn banned_with(&self, rsc: RscIx) -> RscIx {
+        if self[rsc].is(rf::UNIQUE) { rsc } else { self.uber(rsc) }
     }
 
     fn read_op(&mut self, rsc: RscIx, node: NodeIx, at: OpRef) -> Option<History> {
@@ -145,7 +150,7 @@ impl Ws {
                 self.record_failed(h);
             }
         }
-        let masked = !self.is_bundled(h.rsc) && self.op(h.op).is_masked_probe_failure();
+        let masked = self.op(h.op).is_masked_probe_failure() && !self.is_bundled(h.rsc);
         if masked && (h.status != ExecStatus::Done || h.rc != 7) {
             h.status = ExecStatus::Done;
             h.rc = 7;
@@ -227,7 +232,7 @@ impl Ws {
 
     /// Whether an expired result is done with.
     fn process_expired(&mut self, h: &History, original: i32) -> bool {
-        let masked = !self.is_bundled(h.rsc) && self.op(h.op).is_masked_probe_failure();
+        let masked = self.op(h.op).is_masked_probe_failure() && !self.is_bundled(h.rsc);
         if masked && original != h.expected {
             if self[h.rsc].orig_role <= Role::Stopped {
                 self[h.rsc].orig_role = Role::Unknown;
@@ -255,7 +260,7 @@ impl Ws {
         last_failure: Option<OpRef>,
         on_fail: &mut OnFail,
     ) {
-        let ban = if self[h.rsc].is(rf::UNIQUE) { h.rsc } else { self.uber(h.rsc) };
+        let ban = self.banned_with(h.rsc);
         self.update_state(h, h.expected, last_failure, on_fail);
         self.record_failed(h);
         self.resource_location(ban, Some(h.node), -INFINITY, Reason::FailedProbe);
@@ -295,7 +300,7 @@ impl Ws {
         let is_probe = self.op(h.op).is_probe();
         if self.config.symmetric || h.rc != 5 {
             let op = self.op(h.op);
-            let when = op.last_rc_change.map_or("unknown time".into(), ctime_text);
+            let when = op.last_rc_change().map_or("unknown time".into(), ctime_text);
             let reason = op.exit_reason().filter(|r| !r.is_empty());
             let text = format!(
                 "Unexpected result ({}{}{}) was recorded for {} of {} on {} at {when}",
@@ -356,7 +361,7 @@ impl Ws {
         last_failure: Option<OpRef>,
         on_fail: &mut OnFail,
     ) {
-        let masked = !self.is_bundled(h.rsc) && self.op(h.op).is_masked_probe_failure();
+        let masked = self.op(h.op).is_masked_probe_failure() && !self.is_bundled(h.rsc);
         let mut clear_past_failure = false;
         let r = h.rsc;
         if rc == 5 || masked {
@@ -436,7 +441,7 @@ impl Ws {
         if failure.operation() != Some(h.task) || failure.interval_ms != h.interval_ms {
             return false;
         }
-        match (self.op(h.op).last_rc_change, failure.last_rc_change) {
+        match (self.op(h.op).last_rc_change(), failure.last_rc_change()) {
             (Some(this), Some(failed)) => failed >= this,
             _ => false,
         }

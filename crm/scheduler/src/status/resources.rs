@@ -47,6 +47,10 @@ impl Ws {
                 self.top.push(rsc);
             }
         }
+        // About as many as there will be: each time that these grow costs as much as making them.
+        self.actions.reserve(self.rscs.len() * 5);
+        self.orderings.reserve(self.rscs.len() * 10);
+        self.locations.reserve(model.constraints.len());
         for rsc in self.top.clone() {
             self.unpack_launcher(rsc);
             self.link_remote_node(rsc);
@@ -135,7 +139,7 @@ impl Ws {
         }
         let guest = self[rsc].is(rf::REMOTE_CONNECTION) && self[rsc].meta.has("container");
         if self.config.symmetric {
-            self.resource_location(rsc, None, 0, Reason::SymmetricDefault);
+            self.allow_everywhere(rsc);
         } else if guest {
             self.resource_location(rsc, None, 0, Reason::RemoteConnectionDefault);
         }

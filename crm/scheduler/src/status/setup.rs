@@ -7,8 +7,7 @@ use cib_model::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::base::ws_types::{Config, Placement};
-use crate::base::{Names, Node, NodeIx, NodeKind, Ws};
+use crate::base::{Config, Names, Node, NodeIx, NodeKind, Placement, Ws};
 use crate::reasons::Reasons;
 use crate::status::FAILURES;
 
