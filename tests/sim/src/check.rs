@@ -10,7 +10,8 @@ use membership_base::{NodeId, View};
 pub struct Checker {
     /// Where each resource physically runs.
     active: BTreeMap<String, BTreeSet<NodeId>>,
-    /// The node that last ran a resource and has neither stopped it nor been fenced since.
+    /// The node that last ran a resource and has neither stopped it, nor been looked at and found
+    /// without it, nor been fenced since.
     holder: BTreeMap<String, NodeId>,
     /// Which instance of a clone was last started on a host.
     instances: BTreeMap<(String, NodeId), String>,
@@ -64,7 +65,7 @@ impl Checker {
         self.started(resource, to, &[]);
     }
 
-    /// A resource has been stopped, or died.
+    /// A resource has been stopped, or died, or was looked for and is not there.
     pub fn stopped(&mut self, resource: &str, host: NodeId) {
         if let Some(active) = self.active.get_mut(resource) {
             active.remove(&host);

@@ -185,11 +185,14 @@ impl World {
             "start" | "stop" | "migrate_to" | "promote" | "demote" => self.act(id, &ended),
             "migrate_from" if !is_active => code::ERROR,
             "monitor" if fails && is_active => {
-                self.dies(id, resource);
+                self.is_gone(id, resource);
                 code::NOT_RUNNING
             }
             "monitor" if is_promoted => code::PROMOTED,
-            "monitor" if !is_active => code::NOT_RUNNING,
+            "monitor" if !is_active => {
+                self.is_gone(id, resource);
+                code::NOT_RUNNING
+            }
             _ => code::OK,
         };
         self.trace(|| format!("{id} {} {} = {code}", ended.resource, ended.action));
@@ -200,8 +203,8 @@ impl World {
         }
     }
 
-    /// What runs dies by itself.
-    fn dies(&mut self, id: NodeId, resource: &str) {
+    /// A resource was stopped on a host, died there, or a look at it showed that it is not there.
+    fn is_gone(&mut self, id: NodeId, resource: &str) {
         self.checker.stopped(resource, id);
         if resource == "pg" {
             self.checker.stopped(PROMOTED, id);
@@ -227,7 +230,7 @@ impl World {
                 self.checker.started(PROMOTED, id, members);
             }
             "demote" => self.checker.stopped(PROMOTED, id),
-            "stop" => self.dies(id, resource),
+            "stop" => self.is_gone(id, resource),
             "migrate_to" => {
                 let named = |name: &str| self.names.iter().find(|(_, n)| *n == name);
                 let target = target.as_deref().and_then(named).map(|(id, _)| *id);
