@@ -13,5 +13,5 @@ mod resources;
 mod setup;
 
 pub(crate) use failcount::{Count, FAILURES};
-pub(crate) use history::active_range;
+pub(crate) use history::{active_range, sorted_ops};
 pub use setup::PlanFlags;

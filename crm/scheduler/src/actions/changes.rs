@@ -65,7 +65,7 @@ impl Ws {
         if !active {
             return;
         }
-        let ops = self.sorted_ops(entry, at);
+        let ops = crate::status::sorted_ops(entry, at);
         let (start, stop) =
             crate::status::active_range(ops.iter().map(|o| &entry.ops[o.op as usize]));
         if start < stop {

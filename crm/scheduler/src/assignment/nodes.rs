@@ -1,33 +1,51 @@
 //! Order of nodes by how well they suit.
 
 use cib_model::INFINITY;
-use smallvec::SmallVec;
 
 use crate::base::{NodeIx, Placement, RscIx, Table, Ws, merge_sort};
 
+/// A node with what is compared most.
+#[derive(Clone, Copy)]
+struct Candidate {
+    node: NodeIx,
+    score: i32,
+    /// How many resources it has.
+    resources: i32,
+}
+
 impl Ws {
-    /// Nodes of a row, best first. `active` is preferred among equals.
-    pub(crate) fn sorted_nodes(&self, table: &Table, active: Option<NodeIx>) -> Vec<NodeIx> {
-        let score = |n| {
-            if self.available(n) { table.score(n).unwrap_or(-INFINITY) } else { -INFINITY }
-        };
-        let mut nodes: SmallVec<[(NodeIx, i32); 32]> =
-            table.nodes().map(|n| (n, score(n))).collect();
-        merge_sort(&mut nodes, &mut |a, b| self.compare_nodes(a, b, active));
-        nodes.into_iter().map(|(node, _)| node).collect()
+    fn candidates(&self, table: &Table) -> impl Iterator<Item = Candidate> {
+        table.iter().map(|(node, slot)| {
+            let score = if self.available(node) { slot.score } else { -INFINITY };
+            Candidate { node, score, resources: self[node].num_resources }
+        })
     }
 
-    /// Order of nodes with their scores.
-    fn compare_nodes(
-        &self,
-        (a, sa): (NodeIx, i32),
-        (b, sb): (NodeIx, i32),
-        active: Option<NodeIx>,
-    ) -> i32 {
-        let order = |less: bool| if less { -1 } else { 1 };
-        if sa != sb {
-            return order(sa > sb);
+    /// Nodes of a row, best first. `active` is preferred among equals.
+    pub(crate) fn sorted_nodes(&self, table: &Table, active: Option<NodeIx>) -> Vec<NodeIx> {
+        let mut nodes: Vec<Candidate> = self.candidates(table).collect();
+        merge_sort(&mut nodes, &mut |a, b| self.compare_nodes(a, b, active));
+        nodes.into_iter().map(|candidate| candidate.node).collect()
+    }
+
+    /// The best node of a row. `active` is preferred among equals.
+    pub(crate) fn best_node(&self, table: &Table, active: Option<NodeIx>) -> Option<NodeIx> {
+        // Capacities need not be consistent: what is best then depends on how it is looked for.
+        if self.config.placement == Placement::Balanced {
+            return self.sorted_nodes(table, active).first().copied();
         }
+        let better = |best: Candidate, next: Candidate| {
+            if self.compare_nodes(best, next, active) > 0 { next } else { best }
+        };
+        self.candidates(table).reduce(better).map(|candidate| candidate.node)
+    }
+
+    fn compare_nodes(&self, one: Candidate, other: Candidate, active: Option<NodeIx>) -> i32 {
+        let order = |less: bool| if less { -1 } else { 1 };
+        if one.score != other.score {
+            return order(one.score > other.score);
+        }
+        let (a, b) = (one.node, other.node);
         if self.config.placement != Placement::Minimal {
             if self.config.placement == Placement::Balanced {
                 let capacity = self.compare_capacity(a, b);
@@ -35,9 +53,8 @@ impl Ws {
                     return capacity.signum();
                 }
             }
-            let (na, nb) = (self[a].num_resources, self[b].num_resources);
-            if na != nb {
-                return order(na < nb);
+            if one.resources != other.resources {
+                return order(one.resources < other.resources);
             }
             if active == Some(a) {
                 return -1;

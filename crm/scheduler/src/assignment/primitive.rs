@@ -100,9 +100,8 @@ impl Ws {
             return;
         }
         let current = self.current_node(rsc);
-        let nodes = self.sorted_nodes(&self[rsc].allowed, current);
+        let best = self.best_node(&self[rsc].allowed, current);
         let score = |ws: &Ws, n: NodeIx| ws[rsc].allowed.score(n).unwrap_or(-INFINITY);
-        let best = nodes.first().copied();
         let mut chosen = prefer.zip(best).and_then(|(prefer, best)| {
             self[rsc].allowed.get(prefer)?;
             let suits = score(self, prefer) >= score(self, best)
@@ -117,13 +116,8 @@ impl Ws {
             {
                 // Among equals it stays where it is.
                 let running = current.filter(|r| self.available_at(*r, self[*r].base.score));
-                if let Some(running) = running {
-                    let mut equals =
-                        nodes.iter().take_while(|n| score(self, **n) == score(self, best));
-                    if equals.any(|n| *n == running) {
-                        chosen = Some(running);
-                    }
-                }
+                let equal = |n: &NodeIx| self[rsc].allowed.score(*n) == Some(score(self, best));
+                chosen = running.filter(equal).or(chosen);
             }
         }
         self.assign_to(rsc, chosen, false, stop_if_fail);

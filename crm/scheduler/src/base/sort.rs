@@ -11,8 +11,15 @@ pub(crate) fn merge_sort<T: Copy>(list: &mut [T], cmp: &mut impl FnMut(T, T) -> 
 }
 
 fn sort_slice<T: Copy>(list: &mut [T], spare: &mut Vec<T>, cmp: &mut impl FnMut(T, T) -> i32) {
-    if list.len() <= 1 {
-        return;
+    match list {
+        [] | [_] => return,
+        [one, other] => {
+            if cmp(*one, *other) > 0 {
+                std::mem::swap(one, other);
+            }
+            return;
+        }
+        _ => {}
     }
     let middle = list.len() / 2;
     sort_slice(&mut list[..middle], spare, cmp);

@@ -31,6 +31,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// An empty row with room for so many nodes.
+    pub(crate) fn with_room(nodes: usize) -> Table {
+        Table { slots: vec![Slot::default(); nodes] }
+    }
+
     pub(crate) fn get(&self, node: NodeIx) -> Option<&Slot> {
         self.slots.get(node.at()).filter(|s| s.present)
     }

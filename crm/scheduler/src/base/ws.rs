@@ -651,7 +651,7 @@ impl Ws {
 
     /// Makes a row of all nodes with the scores that they have for every resource.
     pub(crate) fn base_row(&self) -> Table {
-        let mut row = Table::default();
+        let mut row = Table::with_room(self.nodes.len());
         for node in &self.node_order {
             row.insert(*node, self[*node].base);
         }
@@ -660,7 +660,7 @@ impl Ws {
 
     /// Makes a row of all nodes, all with one score.
     pub(crate) fn full_row(&self, score: i32) -> Table {
-        let mut table = Table::default();
+        let mut table = Table::with_room(self.nodes.len());
         for node in &self.node_order {
             table.insert(*node, Slot { score, ..self[*node].base });
         }

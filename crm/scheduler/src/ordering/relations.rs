@@ -20,8 +20,11 @@ impl Ws {
         let known = |list: &[Rel], other: ActionIx| {
             list.iter().any(|r| r.action == other && r.flags & flags != 0)
         };
-        // Flags at the other end may have been spent since, so only this end counts.
-        if known(&self[first].after, then) {
+        // Flags at the other end may have been spent since, so only this end counts. But what is not
+        // at the other end at all is not here either, and a fence has hundreds of relations here.
+        let (after, before) = (&self[first].after, &self[then].before);
+        let new = before.len() < after.len() && !before.iter().any(|rel| rel.action == first);
+        if !new && known(after, then) {
             return false;
         }
         self[first].after.push(Rel { action: then, flags, graphed: false });

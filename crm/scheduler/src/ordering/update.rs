@@ -180,7 +180,7 @@ impl Ws {
         }
         let (then_rsc, first_rsc) = (self[then].rsc, self[first].rsc);
         let optional = first_flags & af::OPTIONAL != 0;
-        for (kind, given, filter) in STEPS {
+        for &(kind, given, filter) in &STEPS {
             if flags & kind == 0 {
                 continue;
             }

@@ -10,8 +10,6 @@ use crate::base::{ParamCheck, RscIx, Ws, ar};
 impl Ws {
     /// Whether a result expired; schedules that the fail count is cleared where that is due.
     pub(crate) fn check_expiry(&mut self, h: &History) -> bool {
-        let id = self.op(h.op).id();
-        let is_last_failure = id.is_some_and(|id| id.ends_with("_last_failure_0"));
         if h.status == ExecStatus::NotInstalled {
             return false;
         }
@@ -38,11 +36,11 @@ impl Ws {
                 } else {
                     expired = false;
                 }
-            } else if is_last_failure && self[h.rsc].remote_reconnect_ms > 0 {
+            } else if h.last_failure && self[h.rsc].remote_reconnect_ms > 0 {
                 clear = true;
             }
         }
-        if !expired && is_last_failure && self.parameters_changed(h) {
+        if !expired && h.last_failure && self.parameters_changed(h) {
             clear = true;
         }
         if clear {

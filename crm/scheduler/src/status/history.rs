@@ -6,7 +6,7 @@ use cib_model::{
     HistoryOp, INFINITY, NodeState, ResourceDef, ResourceHistory, Role, base_name, seconds_of_ms,
 };
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::outcome::History;
 use crate::base::{
@@ -89,6 +89,21 @@ pub(crate) fn active_range<'a>(ops: impl Iterator<Item = &'a HistoryOp>) -> (i32
     (start, stop)
 }
 
+/// The operations of a history entry, oldest first.
+pub(crate) fn sorted_ops(
+    entry: &ResourceHistory,
+    (state, rsc): (u32, u32),
+) -> SmallVec<[OpRef; 4]> {
+    let named = |op| OpRef { state, rsc, op };
+    if entry.ops.len() == 1 {
+        return smallvec![named(0)];
+    }
+    let mut order: SmallVec<_> = (0..entry.ops.len() as u32).rev().map(named).collect();
+    let op = |at: OpRef| &entry.ops[at.op as usize];
+    merge_sort(&mut order, &mut |a, b| compare_ops(op(a), op(b)));
+    order
+}
+
 impl Ws {
     pub(crate) fn unpack_node_history(&mut self, node: NodeIx, state_at: u32, state: &NodeState) {
         let Some(history) = &state.history else { return };
@@ -115,22 +130,6 @@ impl Ws {
         }
     }
 
-    /// The operations of a history entry, oldest first.
-    pub(crate) fn sorted_ops(
-        &self,
-        entry: &ResourceHistory,
-        at: (u32, u32),
-    ) -> SmallVec<[OpRef; 4]> {
-        let all = (0..entry.ops.len() as u32).rev();
-        let mut order: SmallVec<_> = all.map(|op| OpRef { state: at.0, rsc: at.1, op }).collect();
-        if order.len() < 2 {
-            return order;
-        }
-        let op = |at: OpRef| &entry.ops[at.op as usize];
-        merge_sort(&mut order, &mut |a, b| compare_ops(op(a), op(b)));
-        order
-    }
-
     fn unpack_resource_history(
         &mut self,
         node: NodeIx,
@@ -154,7 +153,7 @@ impl Ws {
         }
         let saved_role = self[rsc].orig_role;
         self[rsc].orig_role = Role::Unknown;
-        let ops = self.sorted_ops(entry, at);
+        let ops = sorted_ops(entry, at);
         let mut on_fail = OnFail::Ignore;
         let mut last_failure = None;
         for op in &ops {
@@ -182,6 +181,9 @@ impl Ws {
         node: NodeIx,
         ops: impl Iterator<Item = &'a HistoryOp> + Clone,
     ) {
+        if ops.clone().all(|op| op.interval_ms == 0) {
+            return;
+        }
         let (start, stop) = active_range(ops.clone());
         for (at, op) in ops.enumerate() {
             let at = at as i32;

@@ -20,6 +20,12 @@ pub(crate) struct History {
     pub(crate) expected: i32,
     pub(crate) rc: i32,
     pub(crate) status: ExecStatus,
+    is_probe: bool,
+    /// Whether it is a failed probe that means "not running", see
+    /// [`cib_model::HistoryOp::is_masked_probe_failure`].
+    masked: bool,
+    /// Whether it is the record of an operation's last failure.
+    pub(super) last_failure: bool,
 }
 
 impl Ws {
@@ -38,8 +44,7 @@ impl Ws {
         if expired && self.process_expired(&history, original) {
             return;
         }
-        let masked = self.op(op).is_masked_probe_failure() && !self.is_bundled(rsc);
-        if masked {
+        if history.masked {
             self.mask_probe_failure(&history, *last_failure, on_fail);
             return;
         }
@@ -115,7 +120,7 @@ impl Ws {
 
     fn read_op(&mut self, rsc: RscIx, node: NodeIx, at: OpRef) -> Option<History> {
         let op = self.op(at);
-        op.id()?;
+        let last_failure = op.id()?.ends_with("_last_failure_0");
         let name = op.operation()?;
         let task = TASKS.into_iter().find(|task| *task == name)?;
         let status = op
@@ -132,8 +137,19 @@ impl Ws {
             self.error(text);
             return None;
         };
-        let (interval_ms, expected) = (op.interval_ms, op.target_rc);
-        Some(History { rsc, node, op: at, task, interval_ms, expected, rc, status })
+        Some(History {
+            rsc,
+            node,
+            op: at,
+            task,
+            interval_ms: op.interval_ms,
+            expected: op.target_rc,
+            rc,
+            status,
+            is_probe: op.is_probe(),
+            masked: op.is_masked_probe_failure() && !self.is_bundled(rsc),
+            last_failure,
+        })
     }
 
     /// Interprets a result: what was expected is no error, what is no service's failure neither.
@@ -150,8 +166,7 @@ impl Ws {
                 self.record_failed(h);
             }
         }
-        let masked = self.op(h.op).is_masked_probe_failure() && !self.is_bundled(h.rsc);
-        if masked && (h.status != ExecStatus::Done || h.rc != 7) {
+        if h.masked && (h.status != ExecStatus::Done || h.rc != 7) {
             h.status = ExecStatus::Done;
             h.rc = 7;
         }
@@ -163,7 +178,6 @@ impl Ws {
             }
             _ => return,
         }
-        let is_probe = self.op(h.op).is_probe();
         h.status = if h.expected >= 0 && h.rc == h.expected {
             ExecStatus::Done
         } else {
@@ -171,12 +185,12 @@ impl Ws {
         };
         match h.rc {
             0 => {
-                if is_probe && h.expected == 7 {
+                if h.is_probe && h.expected == 7 {
                     h.status = ExecStatus::Done;
                 }
             }
             7 => {
-                if is_probe || h.expected == h.rc || !self[h.rsc].is(rf::MANAGED) {
+                if h.is_probe || h.expected == h.rc || !self[h.rsc].is(rf::MANAGED) {
                     h.status = ExecStatus::Done;
                     self[h.rsc].orig_role = Role::Stopped;
                     *on_fail = OnFail::Ignore;
@@ -184,7 +198,7 @@ impl Ws {
                 }
             }
             8 => {
-                if is_probe && h.rc != h.expected {
+                if h.is_probe && h.rc != h.expected {
                     h.status = ExecStatus::Done;
                 }
                 if !expired || h.rc == h.expected {
@@ -232,8 +246,7 @@ impl Ws {
 
     /// Whether an expired result is done with.
     fn process_expired(&mut self, h: &History, original: i32) -> bool {
-        let masked = self.op(h.op).is_masked_probe_failure() && !self.is_bundled(h.rsc);
-        if masked && original != h.expected {
+        if h.masked && original != h.expected {
             if self[h.rsc].orig_role <= Role::Stopped {
                 self[h.rsc].orig_role = Role::Unknown;
             }
@@ -297,7 +310,6 @@ impl Ws {
         on_fail: &mut OnFail,
     ) {
         *last_failure = Some(h.op);
-        let is_probe = self.op(h.op).is_probe();
         if self.config.symmetric || h.rc != 5 {
             let op = self.op(h.op);
             let when = op.last_rc_change().map_or("unknown time".into(), ctime_text);
@@ -307,7 +319,7 @@ impl Ws {
                 exit_status_text(h.rc),
                 if reason.is_some() { ": " } else { "" },
                 reason.unwrap_or(""),
-                if is_probe { "probe" } else { h.task },
+                if h.is_probe { "probe" } else { h.task },
                 self[h.rsc].id,
                 self[h.node].name,
             );
@@ -336,7 +348,7 @@ impl Ws {
             }
             _ => {}
         }
-        if is_probe && h.rc == 5 {
+        if h.is_probe && h.rc == 5 {
             self[h.rsc].orig_role = Role::Stopped;
         } else if self[h.rsc].orig_role < Role::Started {
             self.set_active(h.rsc);
@@ -361,10 +373,9 @@ impl Ws {
         last_failure: Option<OpRef>,
         on_fail: &mut OnFail,
     ) {
-        let masked = self.op(h.op).is_masked_probe_failure() && !self.is_bundled(h.rsc);
         let mut clear_past_failure = false;
         let r = h.rsc;
-        if rc == 5 || masked {
+        if rc == 5 || h.masked {
             self[r].orig_role = Role::Stopped;
         } else if rc == 7 {
             clear_past_failure = true;
