@@ -2,10 +2,9 @@
 
 use cib_xml::{Doc, Kind, Node, NodeId, Position};
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use crate::Schema;
-use crate::grammar::{Attr, Count, Element, Grammar, Type, grammar};
+use crate::grammar::{Count, Element, Grammar, Type, grammar};
 
 /// More problems than these are not listed.
 const PROBLEMS_MAX: usize = 100;
@@ -178,27 +177,34 @@ impl<'a> Check<'a> {
 
     fn attributes(&mut self, node: Node<'a>, rules: &'static Element) {
         let schema = self.schema;
+        let mut required_there = 0;
         for (name, value) in node.attrs() {
-            let known = |a: &&Attr| a.name == name && a.range.holds(schema);
-            let rule: SmallVec<[&Attr; 2]> = rules.attrs.iter().filter(known).collect();
-            if rule.is_empty() {
+            // Mostly one rule, but there may be another one for other contents.
+            let mut known = rules.attrs.iter().filter(|a| a.name == name && a.range.holds(schema));
+            let Some(first) = known.next() else {
                 let names = rules.attrs.iter().filter(|a| a.range.holds(schema));
                 let hint = nearest(name, names.map(|a| a.name));
                 self.say_of(node, name, format!("attribute {name} is not allowed here{hint}"));
                 continue;
-            }
-            let mismatch = rule.iter().map(|a| self.mismatch(&a.kind, value)).min();
+            };
+            let mut rules = std::iter::once(first).chain(known);
+            let mismatch = rules.clone().map(|a| self.mismatch(&a.kind, value)).min();
             if let Some(expected) = mismatch.flatten() {
                 self.say_of(node, name, format!("{name}={value:?}: expected {expected}"));
             }
-            if rule.iter().any(|a| matches!(a.kind, Type::Id)) {
+            if rules.clone().any(|a| matches!(a.kind, Type::Id)) {
                 self.unique(node, value.trim());
             }
-            if let Some(attr) = rule.iter().find(|a| matches!(a.kind, Type::Ref)) {
+            required_there += rules.clone().filter(|a| a.required).count();
+            if let Some(attr) = rules.find(|a| matches!(a.kind, Type::Ref)) {
                 self.references.push((node, attr.name, value.trim()));
             }
         }
-        for attr in rules.attrs.iter().filter(|a| a.required && a.range.holds(schema)) {
+        let required = rules.attrs.iter().filter(|a| a.required && a.range.holds(schema));
+        if required.clone().count() == required_there {
+            return;
+        }
+        for attr in required {
             if node.attr(attr.name).is_none() {
                 self.say(node, format!("attribute {} is missing", attr.name));
             }

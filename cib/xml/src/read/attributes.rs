@@ -49,6 +49,9 @@ impl Attributes {
     /// name once and followed by `=` and a quote, values without references and line ends. Says
     /// whether they are; all others, and all errors, are left to the library.
     fn read_plain(&mut self, doc: &mut Doc, id: NodeId, tag: &str) -> bool {
+        // Hardly any tag has one. All of it is looked at at once: that takes less than each value.
+        let special = |byte: u8| byte == b'&' || byte < b' ';
+        let any_special = tag.bytes().fold(false, |any, byte| any | special(byte));
         let mut rest = tag.trim_ascii_start();
         let mut last = doc.nodes[id.index()].name;
         self.know(doc);
@@ -68,7 +71,7 @@ impl Attributes {
                 return false;
             }
             if doc.slice(seen.value) != value {
-                if value.bytes().any(|byte| byte == b'&' || byte < b' ') {
+                if any_special && value.bytes().any(special) {
                     return false;
                 }
                 seen.value = doc.append(value);
