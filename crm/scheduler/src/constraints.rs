@@ -58,13 +58,9 @@ impl Ws {
         }
     }
 
-    /// The sets of a constraint with tags replaced by what they name; `None` if one of the names
-    /// means nothing.
-    pub(crate) fn expand_sets(
-        &mut self,
-        id: &str,
-        sets: &[ResourceSet],
-    ) -> Option<Vec<ResourceSet>> {
+    /// The sets of a constraint with tags replaced by what they name. If a name means nothing, all
+    /// are left as they are, and each kind of constraint gets as far as it can.
+    pub(crate) fn expand_sets(&mut self, id: &str, sets: &[ResourceSet]) -> Vec<ResourceSet> {
         let mut out = sets.to_vec();
         for set in &mut out {
             let mut members = Vec::new();
@@ -74,13 +70,13 @@ impl Ws {
                     Named::Tag(refs) => members.extend(refs),
                     Named::Nothing => {
                         self.error(format!("Ignoring resource sets for constraint '{id}' because '{member}' is not a valid resource or tag"));
-                        return None;
+                        return sets.to_vec();
                     }
                 }
             }
             set.members = members;
         }
-        Some(out)
+        out
     }
 
     /// The role that a constraint names; `Err` if there is no such role.

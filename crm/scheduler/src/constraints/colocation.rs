@@ -57,7 +57,7 @@ impl Ws {
     /// The sets of a constraint; a pair in which a tag occurs counts as sets too.
     fn colocation_sets(&mut self, con: &Colocation) -> Option<Vec<ResourceSet>> {
         if !con.sets.is_empty() {
-            return self.expand_sets(&con.id, &con.sets);
+            return Some(self.expand_sets(&con.id, &con.sets));
         }
         let (Some(dependent), Some(primary)) = (&con.dependent, &con.primary) else {
             return Some(Vec::new());
@@ -156,11 +156,11 @@ impl Ws {
             }
             return;
         }
-        for (i, member) in members.iter().enumerate() {
-            for other in &members[..i] {
-                if self[*other].id == self[*member].id {
-                    break;
-                }
+        // Each is kept from those that come before it by name: what is inside of a clone, and stands
+        // for that, is kept from all. Clusters in the field are placed by that.
+        for member in &members {
+            let own = set.members.iter().position(|name| *name == self[*member].id);
+            for other in members.iter().take(own.unwrap_or(members.len())) {
                 self.colocate(terms, &id, None, score, (*member, *other), (role, role));
             }
         }

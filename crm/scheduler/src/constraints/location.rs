@@ -22,8 +22,7 @@ fn location_role(text: Option<&str>) -> Result<Role, ()> {
 impl Ws {
     pub(crate) fn unpack_location(&mut self, con: &Location) {
         if !con.sets.is_empty() {
-            let Some(sets) = self.expand_sets(&con.id, &con.sets) else { return };
-            for set in sets {
+            for set in self.expand_sets(&con.id, &con.sets) {
                 for member in &set.members {
                     let Some(rsc) = self.constraint_rsc(member) else {
                         let id = set.id.as_deref().unwrap_or("");

@@ -41,7 +41,7 @@ impl Ws {
 
     fn ticket_sets(&mut self, con: &TicketConstraint) -> Option<Vec<ResourceSet>> {
         if !con.sets.is_empty() {
-            return self.expand_sets(&con.id, &con.sets);
+            return Some(self.expand_sets(&con.id, &con.sets));
         }
         let Some(rsc) = &con.rsc else { return Some(Vec::new()) };
         match self.named(rsc) {

@@ -82,7 +82,7 @@ impl Ws {
 
     fn order_sets(&mut self, con: &Order) -> Option<Vec<ResourceSet>> {
         if !con.sets.is_empty() {
-            return self.expand_sets(&con.id, &con.sets);
+            return Some(self.expand_sets(&con.id, &con.sets));
         }
         let (Some(first), Some(then)) = (&con.first, &con.then) else { return Some(Vec::new()) };
         let sides = (self.named(first), self.named(then));
