@@ -67,6 +67,11 @@ impl Ws {
             self.set_next_role(rsc, role);
             let current = self.current_node(rsc);
             self.assign_to(rsc, current, true, stop_if_fail);
+            // It is there whatever its row says, so what counts for others is the node's own score.
+            let score = current.map_or(0, |node| self[node].base.score);
+            if let Some(assigned) = &mut self[rsc].assigned {
+                assigned.score = score;
+            }
         } else if self.config.stop_all {
             self.assign_to(rsc, None, true, stop_if_fail);
         } else {
