@@ -216,22 +216,26 @@ fn what_may_have_arrived_from_a_lost_node_is_looked_for_again() {
     assert!(!Test::migrating().tells(&[(1, 9), (2, 2), (3, 3)]), "its source was started anew");
 }
 
+/// What a node says when it has ended an operation, well.
+fn has_ended(node: &str, operation: Operation) -> Message {
+    let report = WireReport {
+        node: node.into(),
+        operation,
+        call: 1,
+        outcome: Outcome::done(code::OK),
+        started_s: 0,
+        ran_ms: 0,
+        queued_ms: 0,
+    };
+    Message::Result { report: Box::new(report) }
+}
+
 /// Only its source says where it is, until the target has done its part.
 #[test]
 fn what_was_heard_to_have_ended_is_looked_for_once_its_source_is_gone() {
     let ended = || {
         let mut test = Test::migrating();
-        let operation = operation("migrate_to");
-        let report = WireReport {
-            node: "n1".into(),
-            operation,
-            call: 1,
-            outcome: Outcome::done(code::OK),
-            started_s: 0,
-            ran_ms: 0,
-            queued_ms: 0,
-        };
-        test.hear(1, Message::Result { report: Box::new(report) });
+        test.hear(1, has_ended("n1", operation("migrate_to")));
         test
     };
     assert!(ended().tells(&[(1, 1), (2, 2)]), "its source tells");
@@ -284,16 +288,7 @@ fn a_migration_that_no_plan_counts_on_is_searched_for_when_it_has_ended() {
     let mut test = Test::new(1);
     let mut operation = operation("migrate_to");
     operation.params.push(("CRM_meta_migrate_target".into(), "n2".into()));
-    let report = WireReport {
-        node: "n3".into(),
-        operation,
-        call: 1,
-        outcome: Outcome::done(code::OK),
-        started_s: 0,
-        ran_ms: 0,
-        queued_ms: 0,
-    };
-    let effects = test.hear(3, Message::Result { report: Box::new(report) });
+    let effects = test.hear(3, has_ended("n3", operation));
     assert_eq!(searches(&effects), [2]);
 }
 
