@@ -55,6 +55,8 @@ pub struct Setup {
     pub life: u64,
     /// Wall-clock milliseconds since the epoch at the origin of the machine's clock.
     pub wall_ms: u64,
+    /// Resources that an earlier daemon on this host may have left running, with their agents.
+    pub left_running: BTreeMap<String, Agent>,
 }
 
 /// Options of `crm_config` that the controller itself obeys, in milliseconds.

@@ -3,17 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crm_executor::code::NOT_RUNNING;
 use crm_executor::{Agent, Operation};
 use membership_base::{Instant, NodeId, View};
 
 use crate::agent::Traits;
 use crate::dc::Dc;
-use crate::history::History;
+use crate::history::{History, Tag};
 use crate::underway::migrates_to;
 use crate::{
     Arrival, CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Seen, Setup,
     Underway, WireReport,
 };
+
+/// Milliseconds for the probe of a resource that the configuration may not have any more: the
+/// field's default time-out of operations.
+const PROBE_TIMEOUT_MS: u64 = 20_000;
 
 /// The controller of one node; see the crate's page.
 pub struct Controller {
@@ -340,6 +345,10 @@ impl Controller {
         let Some(target) = migrates_to(operation).and_then(|name| self.node_id(name)) else {
             return;
         };
+        if target == self.setup.local {
+            let expect = crm_executor::Input::Expect(operation.clone());
+            self.effects.push_back(Effect::Execute(expect));
+        }
         let (life, tag) = (self.lives.get(&from).copied(), operation.tag.clone());
         let arrival = Arrival { from, life, tag, lost: false, ended: false };
         self.arriving.insert((target, operation.resource.clone()), arrival);
@@ -391,6 +400,25 @@ impl Controller {
         self.broadcast(Message::Told { view: self.view.id });
     }
 
+    /// Probes for what an earlier daemon has left running. Nobody else would look for what has been
+    /// removed from the configuration since: once it is found, the next plan stops it.
+    fn probe_left_running(&mut self) {
+        for (resource, agent) in std::mem::take(&mut self.setup.left_running) {
+            let tag = Tag { action: 0, transition: 0, target_rc: NOT_RUNNING, uuid: String::new() };
+            let probe = Operation {
+                resource,
+                action: "monitor".to_owned(),
+                interval_ms: 0,
+                timeout_ms: PROBE_TIMEOUT_MS,
+                start_delay_ms: 0,
+                agent,
+                params: Vec::new(),
+                tag: tag.to_string(),
+            };
+            self.effects.push_back(Effect::Execute(crm_executor::Input::Execute(probe)));
+        }
+    }
+
     /// Names the DC as soon as all members have been heard; a DC of before stays, one of a quorate
     /// partition goes before one that was alone, then the lowest number decides.
     fn try_elect(&mut self, now: Instant) {
@@ -408,6 +436,7 @@ impl Controller {
         let Some(elected) = elected else { return };
         self.dc_node = Some(elected);
         self.tell_history();
+        self.probe_left_running();
         self.started |= self.view.members.len() >= self.setup.nodes.len()
             || self.hellos.values().any(|h| h.started);
         let heard: BTreeMap<NodeId, u64> =

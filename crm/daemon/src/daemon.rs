@@ -9,6 +9,7 @@ use anyhow::Context;
 use cib_store::Who;
 use crm_api::{Event, EventKind, Request, Response, exit};
 use crm_controller::Level;
+use crm_executor::{Outcome, Status, code};
 use crm_history::Fact;
 use crm_node::{Effect, Input, Node};
 use membership_base::Instant;
@@ -22,6 +23,7 @@ use crate::files::CibFiles;
 use crate::plan::Computed;
 use crate::ring::{Ring, RingEvent};
 use crate::secrets::Secrets;
+use crate::started::StartedFiles;
 use crate::{Options, fence, ipc};
 
 /// Inputs that are taken before the timers get their turn again.
@@ -65,6 +67,7 @@ struct Daemon {
     node: Node,
     ring: Ring,
     files: Arc<CibFiles>,
+    started: StartedFiles,
     archive: Archive,
     agents: Agents,
     secrets: Secrets,
@@ -107,6 +110,9 @@ impl Daemon {
         let prepared = Ring::prepare(&options)?;
         let archive = Archive::start(&options.state_dir, &loaded.doc)
             .context("cannot start the thread that keeps the history")?;
+        let folder = options.run_dir.join("started");
+        let (started_files, started) = StartedFiles::open(folder.clone())
+            .with_context(|| format!("cannot use the folder {}", folder.display()))?;
         let wall = wall();
         let node = Node::new(crm_node::Setup {
             local: prepared.local,
@@ -115,6 +121,7 @@ impl Daemon {
             life: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             cib: loaded.doc,
+            started,
             encrypted: prepared.encrypted,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
@@ -131,6 +138,7 @@ impl Daemon {
             node,
             ring,
             files: Arc::new(files),
+            started: started_files,
             archive,
             agents: Agents::new(sender.clone(), secrets.clone()),
             secrets,
@@ -265,7 +273,27 @@ impl Daemon {
                     Ok(path) => warn!("{reason}; the other CIB is kept as {}", path.display()),
                     Err(error) => error!("{reason}; the other CIB could not be kept: {error}"),
                 },
-                Effect::RunAgent { run, operation } => self.run_agent(run, operation),
+                Effect::RunAgent { run, operation, keep } => {
+                    let kept = keep.map(|with| self.started.keep(&operation.resource, Some(with)));
+                    match kept.transpose() {
+                        Ok(_) => self.run_agent(run, operation),
+                        Err(error) => {
+                            let reason = format!(
+                                "what {} is started with cannot be kept in {}: {error}",
+                                operation.resource,
+                                self.started.folder().display()
+                            );
+                            let outcome = Outcome::broken(Status::Error, code::ERROR, reason);
+                            self.tell(Input::AgentFinished { run, outcome });
+                        }
+                    }
+                }
+                Effect::KeepStarted { resource, with } => {
+                    if let Err(error) = self.started.keep(&resource, with) {
+                        let folder = self.started.folder().display();
+                        error!("what {resource} was started with is not noted in {folder}: {error}");
+                    }
+                }
                 Effect::KillAgent { run } => {
                     if let Some(kill) = self.kills.remove(&run) {
                         let _ = kill.send(());

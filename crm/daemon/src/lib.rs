@@ -15,6 +15,7 @@ mod process;
 mod record;
 mod ring;
 mod secrets;
+mod started;
 mod systemd;
 
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub struct Options {
     /// The folder with the CIB (`cib/`), the inputs of plans (`pengine/`), the record of what
     /// happened (`systole/`), and the ring's number.
     pub state_dir: PathBuf,
-    /// The folder with the socket.
+    /// The folder with the socket, and with what was started on this host (`started/`).
     pub run_dir: PathBuf,
     /// The local node's name; found by host name or address if not given.
     pub node: Option<String>,

@@ -9,9 +9,12 @@
 //! - every [`Input::Execute`] is answered by exactly one [`Effect::Report`] (a recurring operation:
 //!   by one for its first run and by one for every later change of its result);
 //! - a call that is in flight past its time-out is killed once, and reported as timed out however
-//!   its process ends.
+//!   its process ends;
+//! - what a resource was started with is kept before its agent is called, and is what it is stopped
+//!   with.
 
 mod queue;
+mod started;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use membership_base::Instant;
 use serde::{Deserialize, Serialize};
 
 pub use queue::Executor;
+pub use started::StartedWith;
 
 /// OCF exit codes (OCF Resource Agent API 1.1, "Return codes").
 pub mod code {
@@ -177,6 +181,8 @@ pub enum Input {
         /// With what.
         outcome: Outcome,
     },
+    /// A migration to this node begins: the resource may arrive with this operation's parameters.
+    Expect(Operation),
     /// Something outside says that the resource has died: its recurring monitors are due now.
     CheckNow {
         /// The resource.
@@ -193,6 +199,17 @@ pub enum Effect {
         run: RunId,
         /// What to call, with which parameters.
         operation: Operation,
+        /// What has to be kept as by [`Effect::Keep`] before the agent is called. If that fails, the
+        /// run ends with an error and the agent is not called.
+        keep: Option<StartedWith>,
+    },
+    /// Keep what a resource was started with, or forget it, in a place that outlives the daemon but
+    /// not the host. A daemon that is restarted on the same host is given what was kept.
+    Keep {
+        /// The resource.
+        resource: String,
+        /// What it was started with; nothing once it has stopped.
+        with: Option<StartedWith>,
     },
     /// End the run's whole process group; [`Input::Finished`] is still expected.
     Kill {

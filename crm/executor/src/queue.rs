@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use membership_base::Instant;
 
+use crate::started::{Started, StartedWith};
 use crate::{Effect, Input, Operation, Outcome, RecurringTable, Report, RunId, Status, code};
 
 /// How long a killed process group may take to end before its run is given up.
@@ -49,15 +50,17 @@ struct Lane {
 pub struct Executor {
     lanes: BTreeMap<String, Lane>,
     recurring: RecurringTable,
+    started: Started,
     effects: VecDeque<Effect>,
     calls: u32,
     runs: u64,
 }
 
 impl Executor {
-    /// An executor that has called nothing yet.
-    pub fn new() -> Executor {
-        Executor::default()
+    /// An executor that has called nothing yet. `started` is what an earlier daemon on this host has
+    /// left running: all that was kept by [`Effect::Keep`].
+    pub fn new(started: BTreeMap<String, StartedWith>) -> Executor {
+        Executor { started: Started::new(started), ..Executor::default() }
     }
 
     /// Takes one input; drain [`Executor::poll_effect`] before the next.
@@ -69,6 +72,12 @@ impl Executor {
             }
             Input::Forget { resource } => self.end_recurring(now, |key| key.0 == resource),
             Input::Finished { run, outcome } => self.finished(now, run, outcome),
+            Input::Expect(migration) => {
+                if let Some(with) = self.started.expect(&migration) {
+                    let (resource, with) = (migration.resource, Some(with));
+                    self.effects.push_back(Effect::Keep { resource, with });
+                }
+            }
             Input::CheckNow { resource } => {
                 for (key, recurring) in &mut self.recurring {
                     if key.0 == resource && recurring.due.is_some() {
@@ -222,9 +231,10 @@ impl Executor {
         if lane.flight.is_some() || lane.waiting.front().is_none_or(|job| job.not_before > now) {
             return;
         }
-        let job = lane.waiting.pop_front().expect("the front was just looked at");
+        let mut job = lane.waiting.pop_front().expect("the front was just looked at");
         self.runs += 1;
         let run = RunId(self.runs);
+        let prepared = self.started.prepare(&mut job.operation);
         let operation = job.operation.clone();
         lane.flight = Some(Flight {
             run,
@@ -234,7 +244,10 @@ impl Executor {
             timed_out: false,
             cancels: Vec::new(),
         });
-        self.effects.push_back(Effect::Run { run, operation });
+        match prepared {
+            Ok(keep) => self.effects.push_back(Effect::Run { run, operation, keep }),
+            Err(outcome) => self.finished(now, run, outcome),
+        }
     }
 
     fn finished(&mut self, now: Instant, run: RunId, outcome: Outcome) {
@@ -254,6 +267,10 @@ impl Executor {
         } else {
             outcome
         };
+        if let Some(with) = self.started.ended(&operation, &outcome) {
+            let resource = operation.resource.clone();
+            self.effects.push_back(Effect::Keep { resource, with });
+        }
         if !flight.cancels.is_empty() {
             for tag in flight.cancels {
                 let operation = Some(operation.clone());
@@ -315,7 +332,7 @@ mod tests {
 
     fn runs(effects: &[Effect]) -> Vec<(RunId, &str)> {
         let run = |e| match e {
-            &Effect::Run { run, ref operation } => Some((run, operation.action.as_str())),
+            &Effect::Run { run, ref operation, .. } => Some((run, operation.action.as_str())),
             _ => None,
         };
         effects.iter().filter_map(run).collect()
@@ -323,7 +340,7 @@ mod tests {
 
     #[test]
     fn one_call_at_a_time_for_a_resource() {
-        let mut executor = Executor::new();
+        let mut executor = Executor::new(BTreeMap::new());
         executor.handle(at(0), Input::Execute(op("a", "start", 0)));
         executor.handle(at(0), Input::Execute(op("a", "stop", 0)));
         executor.handle(at(0), Input::Execute(op("b", "start", 0)));
@@ -337,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_recurring_operation_reports_changes_only() {
-        let mut executor = Executor::new();
+        let mut executor = Executor::new(BTreeMap::new());
         executor.handle(at(0), Input::Execute(op("a", "monitor", 100)));
         let mut reports = Vec::new();
         let mut now = 0;
@@ -358,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_run_over_its_time_is_killed_and_reported_once() {
-        let mut executor = Executor::new();
+        let mut executor = Executor::new(BTreeMap::new());
         executor.handle(at(0), Input::Execute(op("a", "start", 0)));
         drain(&mut executor);
         executor.handle_timeout(at(1000));
@@ -373,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_run_that_cannot_be_killed_does_not_block_for_ever() {
-        let mut executor = Executor::new();
+        let mut executor = Executor::new(BTreeMap::new());
         executor.handle(at(0), Input::Execute(op("a", "stop", 0)));
         drain(&mut executor);
         executor.handle_timeout(at(1000));
@@ -392,7 +409,7 @@ mod tests {
         let again = || Input::Execute(op("a", "monitor", 100));
         let stop = || Input::Execute(op("a", "stop", 0));
         for end in [forget, again, stop] {
-            let mut executor = Executor::new();
+            let mut executor = Executor::new(BTreeMap::new());
             executor.handle(at(0), Input::Execute(op("a", "monitor", 100)));
             drain(&mut executor);
             executor.handle(at(1), end());
@@ -406,7 +423,7 @@ mod tests {
 
     #[test]
     fn cancel_waits_for_the_run_in_flight_and_stop_ends_monitors() {
-        let mut executor = Executor::new();
+        let mut executor = Executor::new(BTreeMap::new());
         executor.handle(at(0), Input::Execute(op("a", "monitor", 100)));
         drain(&mut executor);
         let cancel = |tag: &str| Input::Cancel {

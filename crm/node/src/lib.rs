@@ -23,7 +23,7 @@ use cib_xml::Doc;
 use crm_api::secret::{Change, Place};
 use crm_api::{EventKind, Request, Response};
 use crm_controller::Level;
-use crm_executor::{Agent, Operation, Outcome};
+use crm_executor::{Agent, Operation, Outcome, StartedWith};
 use crm_graph::Transition;
 use crm_history::{Fact, Note};
 use membership_base::{Delivered, Guarantee, NodeId, View};
@@ -45,6 +45,9 @@ pub struct Setup {
     pub wall_ms: u64,
     /// The CIB as it was on disk.
     pub cib: Doc,
+    /// What earlier daemons on this host have started and not stopped: all that was kept by
+    /// [`Effect::KeepStarted`] and [`Effect::RunAgent`] since the host was started.
+    pub started: BTreeMap<String, StartedWith>,
     /// Whether nobody outside can read what members say to each other.
     pub encrypted: bool,
     /// What this program calls itself.
@@ -185,6 +188,16 @@ pub enum Effect {
         run: crm_executor::RunId,
         /// What to call.
         operation: Operation,
+        /// To be kept as by [`Effect::KeepStarted`] first. If that fails, the run ends with an error
+        /// and the agent is not called.
+        keep: Option<StartedWith>,
+    },
+    /// Keep what a resource was started with for the next daemon on this host, or forget it.
+    KeepStarted {
+        /// The resource.
+        resource: String,
+        /// What it was started with; nothing once it has stopped.
+        with: Option<StartedWith>,
     },
     /// End a resource agent's whole process group.
     KillAgent {

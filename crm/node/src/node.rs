@@ -75,6 +75,11 @@ impl Node {
             cluster_name: setup.cluster.clone(),
             life: setup.life,
             wall_ms: setup.wall_ms,
+            left_running: setup
+                .started
+                .iter()
+                .map(|(resource, with)| (resource.clone(), with.agent.clone()))
+                .collect(),
         });
         Node {
             view: View::default(),
@@ -83,7 +88,7 @@ impl Node {
             attributes: Attributes::new(&name)
                 .with_own(FEATURE_SET_OF, crm_controller::FEATURE_SET),
             fencer: Fencer::new(&name, setup.life, setup.wall_ms),
-            executor: Executor::new(),
+            executor: Executor::new(setup.started.clone()),
             controller,
             requests: 0,
             cib_requests: BTreeMap::new(),
@@ -475,8 +480,11 @@ impl Node {
 
     fn executor_effect(&mut self, now: Instant, effect: crm_executor::Effect) {
         match effect {
-            crm_executor::Effect::Run { run, operation } => {
-                self.effects.push_back(Effect::RunAgent { run, operation });
+            crm_executor::Effect::Run { run, operation, keep } => {
+                self.effects.push_back(Effect::RunAgent { run, operation, keep });
+            }
+            crm_executor::Effect::Keep { resource, with } => {
+                self.effects.push_back(Effect::KeepStarted { resource, with });
             }
             crm_executor::Effect::Kill { run } => {
                 self.effects.push_back(Effect::KillAgent { run });

@@ -66,6 +66,7 @@ impl Cluster {
             encrypted: self.encrypted,
             wall_ms: 1_700_000_000_000,
             cib: cib_store::empty_cib(),
+            started: BTreeMap::new(),
             version: "0".into(),
         };
         self.nodes.insert(NodeId(n), Node::new(setup));
@@ -123,7 +124,7 @@ impl Cluster {
                     }
                 }
                 Effect::Persist { version, .. } => self.input(id, Input::Persisted { version }),
-                Effect::RunAgent { run, operation } => {
+                Effect::RunAgent { run, operation, .. } => {
                     self.log.push(format!("{id}: {}_{}", operation.resource, operation.action));
                     let outcome = Outcome::done(0);
                     self.input(id, Input::AgentFinished { run, outcome });

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use cib_store::disk;
+use crm_executor::StartedWith;
 use crm_node::{Node, Setup};
 use membership_base::{Guarantee, Instant, NodeId, View};
 use membership_totem::{NodeLinks, Settings, Totem};
@@ -40,6 +41,8 @@ pub(crate) struct Host {
     pub(crate) paused_until: Instant,
     /// The time of its next wake-up that is in the queue.
     pub(crate) wake_at: Option<Instant>,
+    /// What was started, for the next daemon; gone with the power.
+    pub(crate) started: BTreeMap<String, StartedWith>,
     /// Agents that are running, by run.
     pub(crate) running: BTreeMap<crm_executor::RunId, Run>,
 }
@@ -53,6 +56,7 @@ impl Host {
             daemon: None,
             paused_until: Instant(0),
             wake_at: None,
+            started: BTreeMap::new(),
             running: BTreeMap::new(),
         }
     }
@@ -79,6 +83,7 @@ impl Host {
             encrypted: true,
             wall_ms: WALL_MS,
             cib,
+            started: self.started.clone(),
             version: "sim".to_owned(),
         });
         self.daemon = Some(Daemon {

@@ -474,7 +474,17 @@ impl World {
                 self.after(1, 10, What::Persisted { host: id, life, version, bytes });
             }
             Effect::SetAside { reason, .. } => self.trace(|| format!("{id} sets aside: {reason}")),
-            Effect::RunAgent { run, operation } => self.run_agent(id, life, run, &operation),
+            Effect::RunAgent { run, operation, keep } => {
+                let keep = keep.map(|with| (operation.resource.clone(), with));
+                self.host(id).started.extend(keep);
+                self.run_agent(id, life, run, &operation);
+            }
+            Effect::KeepStarted { resource, with: Some(with) } => {
+                self.host(id).started.insert(resource, with);
+            }
+            Effect::KeepStarted { resource, with: None } => {
+                self.host(id).started.remove(&resource);
+            }
             Effect::KillAgent { run } => {
                 self.kill_agent(id, life, run);
             }

@@ -27,6 +27,7 @@ impl Test {
             cluster_name: "c".into(),
             life: u64::from(local),
             wall_ms: 1_700_000_000_000,
+            left_running: BTreeMap::new(),
         });
         let mut test = Test { controller, view: 0, seen: Vec::new(), nobody_new: true };
         test.view(&[(1, 1), (2, 2), (3, 3)]);
@@ -134,6 +135,57 @@ fn operation(action: &str) -> Operation {
         params: Vec::new(),
         tag: format!("1:1:{}:{action}", if action == "monitor" { 7 } else { 0 }),
     }
+}
+
+/// What an earlier daemon has left running is probed for once, as soon as this node has joined: what
+/// is no longer configured would never be found otherwise, and so never be stopped.
+#[test]
+fn what_an_earlier_daemon_left_running_is_probed_for_once() {
+    let mut test = Test::new(2);
+    let agent = operation("start").agent;
+    test.controller.setup.left_running = BTreeMap::from([("old".to_owned(), agent.clone())]);
+    let all = [(1, 1), (2, 2), (3, 3)];
+    let probes = |effects: Vec<Effect>| -> Vec<Operation> {
+        let probe = |effect| match effect {
+            Effect::Execute(crm_executor::Input::Execute(operation)) => Some(operation),
+            _ => None,
+        };
+        effects.into_iter().filter_map(probe).collect()
+    };
+    let [probe] = &probes(test.view(&all))[..] else { panic!("one probe is expected") };
+    assert_eq!((probe.resource.as_str(), probe.action.as_str()), ("old", "monitor"));
+    assert_eq!((probe.interval_ms, &probe.agent), (0, &agent));
+    assert!(probes(test.view(&all)).is_empty(), "it was looked for already");
+
+    let report = Report {
+        operation: probe.clone(),
+        call: 1,
+        outcome: Outcome::done(code::OK),
+        started: NOW,
+        ran: Duration::ZERO,
+        queued: Duration::ZERO,
+    };
+    let effects = test.handle(Input::Report(report));
+    let told = effects.iter().any(|effect| match effect {
+        Effect::Cib(writes) => {
+            writes.iter().any(|w| matches!(w, CibWrite::Status(xml) if xml.contains("id=\"old\"")))
+        }
+        _ => false,
+    });
+    assert!(told, "its history says that it runs: {effects:?}");
+}
+
+/// The target of a migration looks for the resource with the parameters that the source has.
+#[test]
+fn the_target_of_a_migration_expects_the_resource_with_its_parameters() {
+    let mut test = Test::new(2);
+    let mut operation = operation("migrate_to");
+    operation.params.push(("CRM_meta_migrate_target".into(), "n2".into()));
+    operation.params.push(("ip".into(), "1".into()));
+    let (to, node) = (NodeId(1), "n1".to_owned());
+    let order = Message::Execute { to, operation: operation.clone(), node, instance: false };
+    let effects = test.hear(1, order);
+    assert!(effects.contains(&Effect::Execute(crm_executor::Input::Expect(operation))));
 }
 
 /// What is left of a node's state may not say what is expected of it.

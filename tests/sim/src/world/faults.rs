@@ -11,6 +11,7 @@ impl World {
         let host = self.host(id);
         host.power = false;
         host.daemon = None;
+        host.started.clear();
         host.running.clear();
         host.wake_at = None;
         host.paused_until = Instant(0);
