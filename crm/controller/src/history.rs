@@ -74,10 +74,21 @@ impl History {
         let mut writes = Vec::new();
         // A cancelled operation says nothing about the resource.
         if report.outcome.status != Status::Cancelled {
-            // A stop makes the recurring results of before meaningless.
-            if operation.action == "stop" && succeeded(report) {
-                let prefix = format!("{}_monitor_", operation.resource);
-                entry.operations.retain(|id, _| !id.starts_with(&prefix));
+            let prefix = format!("{}_monitor_", operation.resource);
+            match operation.action.as_str() {
+                // A stop makes the recurring results of before meaningless.
+                "stop" if succeeded(report) => {
+                    entry.operations.retain(|id, _| !id.starts_with(&prefix));
+                }
+                // The executor has ended the monitors: as the resource stays after all, the next plan
+                // has to see that nothing monitors it.
+                "migrate_to" if !succeeded(report) => {
+                    let ended = entry.operations.extract_if(.., |id, _| id.starts_with(&prefix));
+                    let ids: Vec<String> = ended.map(|(id, _)| id).collect();
+                    let delete = |id| in_cib(node_id, &operation.resource, id);
+                    writes.extend(ids.iter().map(|id| CibWrite::Delete(delete(id))));
+                }
+                _ => {}
             }
             let mut ids = vec![operation_id(operation)];
             if failed(report) {

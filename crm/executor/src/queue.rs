@@ -124,8 +124,8 @@ impl Executor {
     fn execute(&mut self, now: Instant, operation: Operation) {
         self.calls += 1;
         let call = self.calls;
-        // An action that changes the state makes what the monitors of before were for untrue.
-        if operation.action == "stop" {
+        // Monitors would find that the resource is not there any more, and count that as a failure.
+        if ends_monitors(&operation.action) {
             self.end_recurring(now, |key| key.0 == operation.resource);
             if let Some(lane) = self.lanes.get_mut(&operation.resource) {
                 lane.waiting.retain(|job| job.operation.interval_ms == 0);
@@ -300,6 +300,11 @@ impl Executor {
     }
 }
 
+/// Whether a resource is expected not to run here any more, once this action has ended.
+pub(crate) fn ends_monitors(action: &str) -> bool {
+    matches!(action, "stop" | "migrate_to")
+}
+
 fn recurring_key(operation: &Operation) -> (String, String, u64) {
     (operation.resource.clone(), operation.action.clone(), operation.interval_ms)
 }
@@ -350,6 +355,19 @@ mod tests {
         let effects = drain(&mut executor);
         assert!(matches!(&effects[0], Effect::Report(r) if r.call == 1 && r.outcome.code == 0));
         assert_eq!(runs(&effects), [(RunId(3), "stop")]);
+    }
+
+    #[test]
+    fn no_monitor_looks_for_what_is_being_migrated_away() {
+        let mut executor = Executor::new(BTreeMap::new());
+        executor.handle(at(0), Input::Execute(op("a", "monitor", 100)));
+        executor.handle(at(5), Input::Finished { run: RunId(1), outcome: Outcome::done(0) });
+        executor.handle(at(10), Input::Execute(op("a", "migrate_to", 0)));
+        drain(&mut executor);
+        executor.handle(at(500), Input::Finished { run: RunId(2), outcome: Outcome::done(0) });
+        let effects = drain(&mut executor);
+        assert!(runs(&effects).is_empty(), "{effects:?}");
+        assert_eq!(executor.poll_timeout(), None);
     }
 
     #[test]

@@ -64,12 +64,9 @@ impl Started {
         match operation.action.as_str() {
             // A fence device runs nowhere, and is used with the parameters that it has now.
             _ if operation.agent.class == "stonith" => Ok(None),
-            "start" | "migrate_from" => {
-                let with = StartedWith::of(operation);
-                let old = self.0.get(&operation.resource);
-                match old.filter(|old| old.with != with && !old.inbound) {
-                    None => Ok(Some(self.set(&operation.resource, with, false))),
-                    Some(_) => Err(Outcome::broken(
+            "start" => {
+                if self.differs(operation) {
+                    return Err(Outcome::broken(
                         Status::Error,
                         code::ERROR,
                         format!(
@@ -77,21 +74,42 @@ impl Started {
                              since; stop it first",
                             operation.resource
                         ),
-                    )),
+                    ));
                 }
+                let with = StartedWith::of(operation);
+                Ok(Some(self.set(&operation.resource, with, false)))
             }
+            // The target would expect what was never started: a stop and a start do instead.
+            "migrate_to" if self.differs(operation) => Err(Outcome::broken(
+                Status::Error,
+                code::ERROR,
+                format!(
+                    "the parameters of {} were changed since it was started: it has to be stopped \
+                     and started instead of migrated",
+                    operation.resource
+                ),
+            )),
             "reload-agent" => Ok(None),
             // A recurring monitor has parameters of its own.
             _ if operation.interval_ms > 0 => Ok(None),
-            _ => {
+            action => {
                 if let Some(Entry { with, .. }) = self.0.get(&operation.resource) {
                     operation.agent = with.agent.clone();
                     operation.params.retain(|(name, _)| is_added(name));
                     operation.params.extend(with.params.iter().cloned());
                 }
-                Ok(None)
+                // What arrives runs with what its source was started with.
+                let arrives = action == "migrate_from";
+                let with = arrives.then(|| StartedWith::of(operation));
+                Ok(with.map(|with| self.set(&operation.resource, with, false)))
             }
         }
+    }
+
+    /// Whether the resource was started here with something else than the operation is given.
+    fn differs(&self, operation: &Operation) -> bool {
+        let entry = self.0.get(&operation.resource).filter(|entry| !entry.inbound);
+        entry.is_some_and(|entry| entry.with != StartedWith::of(operation))
     }
 
     /// A resource may arrive here by a migration, started with what the migration was given.
@@ -272,6 +290,17 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_with_other_parameters_is_not_migrated() {
+        let mut rig = Rig::new(BTreeMap::new());
+        rig.run(op("start", Some("1")), 0);
+        rig.run(op("migrate_to", Some("2")), 0);
+        let outcome = &rig.reports.last().unwrap().outcome;
+        assert_eq!((outcome.status, outcome.code), (Status::Error, code::ERROR));
+        rig.run(op("migrate_to", Some("1")), 0);
+        assert_eq!(rig.last_call(), ("migrate_to", Some("1")));
+    }
+
+    #[test]
     fn a_reload_that_succeeds_changes_what_a_stop_gets() {
         let mut rig = Rig::new(BTreeMap::new());
         rig.run(op("start", Some("1")), 0);
@@ -291,7 +320,8 @@ mod tests {
         assert_eq!(rig.last_call(), ("monitor", Some("1")));
         rig.run(op("monitor", Some("2")), 0);
         assert_eq!(rig.last_call(), ("monitor", Some("1")), "it may have arrived since");
-        rig.run(op("migrate_from", Some("1")), 0);
+        rig.run(op("migrate_from", Some("2")), 0);
+        assert_eq!(rig.last_call(), ("migrate_from", Some("1")), "that is what arrives");
         rig.run(op("stop", Some("2")), 0);
         assert_eq!(rig.last_call(), ("stop", Some("1")));
     }

@@ -1,6 +1,6 @@
 //! One simulated host: its disk, its daemon, what physically happens on it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cib_store::disk;
 use crm_executor::StartedWith;
@@ -43,6 +43,10 @@ pub(crate) struct Host {
     pub(crate) wake_at: Option<Instant>,
     /// What was started, for the next daemon; gone with the power.
     pub(crate) started: BTreeMap<String, StartedWith>,
+    /// With which parameter each resource was last activated here.
+    pub(crate) at: BTreeMap<String, String>,
+    /// What was migrated away from here and not stopped or started here since.
+    pub(crate) moved_away: BTreeSet<String>,
     /// Agents that are running, by run.
     pub(crate) running: BTreeMap<crm_executor::RunId, Run>,
 }
@@ -57,6 +61,8 @@ impl Host {
             paused_until: Instant(0),
             wake_at: None,
             started: BTreeMap::new(),
+            at: BTreeMap::new(),
+            moved_away: BTreeSet::new(),
             running: BTreeMap::new(),
         }
     }

@@ -8,7 +8,7 @@ use crm_executor::{Outcome, RunId, Status, code};
 use crm_node::Input;
 use membership_base::NodeId;
 
-use super::resources::{self, CLONED, ONCE, PROMOTED};
+use super::resources::{self, CLONED, ONCE, PROMOTED, has_parameter};
 use super::{What, World, ms, operator};
 use crate::host::Host;
 
@@ -20,6 +20,8 @@ pub(crate) struct Run {
     /// With it, if it has one.
     instance: String,
     pub(crate) action: String,
+    /// Its parameter.
+    at: String,
     /// Where a migration goes.
     target: Option<String>,
     /// Who was a member when it began: what it does later was allowed then.
@@ -58,10 +60,18 @@ impl World {
             resource: resources::base(&operation.resource).to_owned(),
             instance: operation.resource.clone(),
             action: operation.action.clone(),
+            at: operation.params.iter().find(|p| p.0 == "at").map_or("", |p| &p.1).to_owned(),
             target: meta("CRM_meta_migrate_target"),
             members: members.unwrap_or_default(),
         };
         self.check_lanes(id, &new);
+        if matches!(new.action.as_str(), "start" | "stop" | "migrate_from") {
+            self.host(id).moved_away.remove(&new.resource);
+        }
+        let missing = operation.interval_ms > 0 && self.hosts[&id].moved_away.contains(&new.resource);
+        self.checker.require(!missing, || {
+            format!("monitors: {} is monitored on node {id}, which it was moved from", new.resource)
+        });
         let fails = self.rng.chance(self.faults.agents_fail_per_mille);
         // Now and then an agent is slow, starts more often; some are slower than their time-out.
         let often = matches!(new.action.as_str(), "start" | "migrate_to");
@@ -178,8 +188,9 @@ impl World {
         }
         let Some(ended) = self.host(id).running.remove(&run) else { return };
         let Run { resource, action, .. } = &ended;
-        let is_active = self.checker.is_active(resource, id);
-        let is_promoted = resource == "pg" && self.checker.is_active(PROMOTED, id);
+        let is_there = self.checker.is_active(resource, id);
+        let is_active = self.is_active_with(id, resource, &ended.at);
+        let is_promoted = resource == "pg" && is_active && self.checker.is_active(PROMOTED, id);
         let code = match action.as_str() {
             "start" | "stop" | "migrate_to" | "promote" | "demote" if fails => code::ERROR,
             "start" | "stop" | "migrate_to" | "promote" | "demote" => self.act(id, &ended),
@@ -189,10 +200,12 @@ impl World {
                 code::NOT_RUNNING
             }
             "monitor" if is_promoted => code::PROMOTED,
-            "monitor" if !is_active => {
+            "monitor" if !is_there => {
                 self.is_gone(id, resource);
                 code::NOT_RUNNING
             }
+            // It looks for something else than what is there.
+            "monitor" if !is_active => code::NOT_RUNNING,
             _ => code::OK,
         };
         self.trace(|| format!("{id} {} {} = {code}", ended.resource, ended.action));
@@ -200,6 +213,32 @@ impl World {
         let scores = matches!(ended.action.as_str(), "start" | "promote" | "demote");
         if ended.resource == "pg" && code == code::OK && (scores || self.rng.chance(100)) {
             self.say_score(id);
+        }
+    }
+
+    /// Whether a resource is active on a host with this parameter. As with an address, nothing is
+    /// found and nothing is stopped by an agent that is given another one.
+    fn is_active_with(&self, id: NodeId, resource: &str, at: &str) -> bool {
+        let same = self.hosts[&id].at.get(resource).is_some_and(|known| known == at);
+        self.checker.is_active(resource, id) && (same || !has_parameter(resource))
+    }
+
+    fn activate(&mut self, id: NodeId, run: &Run) {
+        let Run { resource, instance, members, at, .. } = run;
+        if self.checker.is_active(resource, id) {
+            let with = self.host(id).at.get(resource).cloned().unwrap_or_default();
+            self.checker.require(with == *at, || {
+                format!(
+                    "parameters: {resource} is started with {at} on node {id}, where it runs with \
+                     {with}"
+                )
+            });
+        }
+        self.host(id).at.insert(resource.clone(), at.clone());
+        if run.is_cloned() {
+            self.checker.instance_started(resource, instance, id);
+        } else if !self.checker.is_active(resource, id) {
+            self.checker.started(resource, id, members);
         }
     }
 
@@ -220,17 +259,18 @@ impl World {
     }
 
     fn act(&mut self, id: NodeId, run: &Run) -> i32 {
-        let Run { resource, action, target, members, instance } = run;
-        let is_active = self.checker.is_active(resource, id);
+        let Run { resource, action, target, members, at, .. } = run;
+        let is_active = self.is_active_with(id, resource, at);
         match action.as_str() {
-            "start" if run.is_once() && !is_active => self.checker.started(resource, id, members),
-            "start" if run.is_cloned() => self.checker.instance_started(resource, instance, id),
+            "start" if run.is_once() || run.is_cloned() => self.activate(id, run),
             "promote" if !is_active => return code::NOT_RUNNING,
             "promote" if !self.checker.is_active(PROMOTED, id) => {
                 self.checker.started(PROMOTED, id, members);
             }
-            "demote" => self.checker.stopped(PROMOTED, id),
-            "stop" => self.is_gone(id, resource),
+            "demote" if is_active => self.checker.stopped(PROMOTED, id),
+            "stop" if is_active || !self.checker.is_active(resource, id) => {
+                self.is_gone(id, resource);
+            }
             "migrate_to" => {
                 let named = |name: &str| self.names.iter().find(|(_, n)| *n == name);
                 let target = target.as_deref().and_then(named).map(|(id, _)| *id);
@@ -239,6 +279,8 @@ impl World {
                     return code::ERROR;
                 };
                 self.checker.moved(resource, id, to);
+                self.host(to).at.insert(resource.clone(), at.clone());
+                self.host(id).moved_away.insert(resource.clone());
             }
             _ => {}
         }
@@ -252,6 +294,12 @@ impl World {
     /// A change of what is wanted, as an operator makes it at any time.
     pub(super) fn whim(&mut self) -> Request {
         let nth = usize::try_from(self.rng.below(100)).unwrap_or(0);
+        if self.rng.chance(300) {
+            let at = self.rng.below(4);
+            let (id, request) = resources::retune(self.cast, nth, at);
+            self.trace(|| format!("{id} gets the parameter {at}"));
+            return request;
+        }
         if self.rng.chance(500) {
             let role = if self.rng.chance(300) { "Stopped" } else { "Started" };
             let (id, request) = resources::role_of(self.cast, nth, role);

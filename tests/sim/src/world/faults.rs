@@ -12,6 +12,7 @@ impl World {
         host.power = false;
         host.daemon = None;
         host.started.clear();
+        host.moved_away.clear();
         host.running.clear();
         host.wake_at = None;
         host.paused_until = Instant(0);

@@ -7,8 +7,8 @@ use crm_api::Request;
 use membership_base::NodeId;
 
 /// May run once only. `db` is migrated live; `web` is started after it; `shop` is a group, with an
-/// address that has to be where the group is.
-pub(super) const ONCE: [&str; 6] = ["vip", "db", "web", "shop-fs", "shop-app", "shop-vip"];
+/// address that has to be where the group is; `temp` comes and goes with the configuration.
+pub(super) const ONCE: [&str; 7] = ["vip", "temp", "db", "web", "shop-fs", "shop-app", "shop-vip"];
 
 /// Anonymous clones, one instance on each node: `mnt` is started after `net` on the same node
 /// (`interleave`), `pg` is promoted on one.
@@ -50,6 +50,11 @@ impl Cast {
         CLONED.into_iter().filter(move |id| self.has(id))
     }
 
+    /// All primitives.
+    pub(super) fn primitives(self) -> impl Iterator<Item = &'static str> {
+        ONCE.into_iter().chain(CLONED).filter(move |id| self.has(id))
+    }
+
     fn wish(self, nth: usize) -> (&'static str, &'static str) {
         let all: Vec<_> = WISHES.into_iter().filter(|(_, id)| self.has(id)).collect();
         all[nth % all.len()]
@@ -60,8 +65,9 @@ impl Cast {
 pub(super) const PROMOTED: &str = "pg (promoted)";
 
 /// What an operator starts, stops and moves.
-const WISHES: [(&str, &str); 5] = [
+const WISHES: [(&str, &str); 6] = [
     ("primitive", "vip"),
+    ("primitive", "temp"),
     ("primitive", "db"),
     ("primitive", "web"),
     ("group", "shop"),
@@ -96,6 +102,9 @@ pub(super) fn base(id: &str) -> &str {
 /// What an operator asks for: the `nth` of all, whether started or stopped.
 pub(super) fn role_of(cast: Cast, nth: usize, role: &str) -> (&'static str, Request) {
     let (element, id) = cast.wish(nth);
+    if id == "temp" {
+        return (id, temp(role == "Started"));
+    }
     let xml = format!(
         "<resources><{element} id=\"{id}\"><meta_attributes id=\"{id}-meta\"><nvpair \
          id=\"{id}-role\" name=\"target-role\" value=\"{role}\"/></meta_attributes></{element}>\
@@ -107,12 +116,48 @@ pub(super) fn role_of(cast: Cast, nth: usize, role: &str) -> (&'static str, Requ
 /// What an operator asks for: the `nth` of all, on that node.
 pub(super) fn move_to(cast: Cast, nth: usize, node: u64) -> (&'static str, Request) {
     let (element, id) = cast.wish(nth);
+    // A constraint would keep it from being removed.
+    if id == "temp" {
+        return (id, temp(node.is_multiple_of(2)));
+    }
     let role = if element == "clone" { "role=\"Promoted\" " } else { "" };
     let xml = format!(
         "<constraints><rsc_location id=\"move-{id}\" rsc=\"{id}\" {role}node=\"node{node}\" \
          score=\"100\"/></constraints>"
     );
     (id, modify("constraints", xml))
+}
+
+/// Whether the agent of a resource does to it only what its parameter names.
+pub(super) fn has_parameter(id: &str) -> bool {
+    ONCE.contains(&id) || CLONED.contains(&id)
+}
+
+/// An operator gives the `nth` of all another parameter.
+pub(super) fn retune(cast: Cast, nth: usize, at: u64) -> (&'static str, Request) {
+    // What is not configured at the time is not made by it.
+    let all: Vec<_> = cast.primitives().filter(|id| *id != "temp").collect();
+    let id = all[nth % all.len()];
+    let primitive = format!(
+        "<primitive id=\"{id}\"><instance_attributes id=\"{id}-params\"><nvpair id=\"{id}-at\" \
+         name=\"at\" value=\"{at}\"/></instance_attributes></primitive>"
+    );
+    let inner = match id {
+        "shop-fs" | "shop-app" => format!("<group id=\"shop\">{primitive}</group>"),
+        "net" | "mnt" | "pg" => format!("<clone id=\"{id}-clone\">{primitive}</clone>"),
+        _ => primitive,
+    };
+    (id, modify("resources", format!("<resources>{inner}</resources>")))
+}
+
+/// Makes `temp`, or removes it while it may run.
+fn temp(there: bool) -> Request {
+    if there {
+        return modify("resources", format!("<resources>{}</resources>", primitive("temp", &[])));
+    }
+    let target = Target::Section("resources".to_owned());
+    let xml = "<primitive id=\"temp\"/>".to_owned();
+    Request::Cib { operation: Operation::Delete { target, xml: Some(xml) }, force: false }
 }
 
 fn modify(section: &str, xml: String) -> Request {
@@ -144,7 +189,9 @@ fn primitive(id: &str, options: &[(&str, &str)]) -> String {
         }
     };
     format!(
-        "<primitive id=\"{id}\" class=\"ocf\" provider=\"sim\" type=\"Any\">{}<operations>\
+        "<primitive id=\"{id}\" class=\"ocf\" provider=\"sim\" type=\"Any\">{}\
+         <instance_attributes id=\"{id}-params\"><nvpair id=\"{id}-at\" name=\"at\" value=\"0\"/>\
+         </instance_attributes><operations>\
          {monitors}<op id=\"{id}-start\" name=\"start\" interval=\"0\" timeout=\"90s\"/>\
          </operations></primitive>",
         meta(id, options)
@@ -162,6 +209,7 @@ pub(super) fn load(cast: Cast, names: &BTreeMap<NodeId, String>) -> Request {
     let nodes: String =
         names.iter().map(|(id, name)| format!("<node id=\"{id}\" uname=\"{name}\"/>")).collect();
     let mut resources = primitive("vip", &[])
+        + &primitive("temp", &[])
         + &primitive("db", &[("allow-migrate", "true")])
         + &primitive("web", &[]);
     let mut constraints = "<rsc_order id=\"db-web\" first=\"db\" then=\"web\"/>".to_owned();
