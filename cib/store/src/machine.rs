@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use cib_xml::patch::{self, Positions};
 use cib_xml::{Doc, Style, digest};
-use membership_base::{Instant, NodeId, View};
+use membership_base::{Incarnation, Instant, NodeId, View};
 
 use crate::apply::{Applied, Context, apply};
 use crate::disk;
@@ -61,8 +61,8 @@ pub struct Setup {
     pub local: NodeId,
     /// Its name, for `update-origin`.
     pub uname: String,
-    /// A number that no earlier start of this node had, and higher than theirs.
-    pub boot: u64,
+    /// Which start of this node this is; unlike that of any other.
+    pub boot: Incarnation,
     /// Votes of all configured nodes.
     pub expected_votes: usize,
     /// What was on disk, or [`crate::empty_cib`].
@@ -196,7 +196,7 @@ enum Phase {
 pub struct Store {
     local: NodeId,
     uname: String,
-    boot: u64,
+    boot: Incarnation,
     expected_votes: usize,
     doc: Doc,
     version: Version,

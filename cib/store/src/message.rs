@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use membership_base::NodeId;
+use membership_base::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
@@ -18,7 +18,7 @@ pub struct WriteId {
     /// The node that broadcast it.
     pub origin: NodeId,
     /// Which start of that node.
-    pub boot: u64,
+    pub boot: Incarnation,
     /// Grows by one with each write of that start.
     pub seq: u64,
 }
@@ -71,7 +71,7 @@ pub struct Done(BTreeMap<NodeId, DoneOf>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct DoneOf {
-    boot: u64,
+    boot: Incarnation,
     /// Writes below this number are done, with forgotten results.
     floor: u64,
     results: BTreeMap<u64, Option<ErrorKind>>,
@@ -81,10 +81,9 @@ impl Done {
     /// Notes that a write is being done; false if it was done before.
     pub(crate) fn begin(&mut self, id: WriteId) -> bool {
         let of = self.0.entry(id.origin).or_default();
-        if id.boot < of.boot {
-            return false;
-        }
-        if id.boot > of.boot {
+        // The order tells which is newer, not the numbers: a node that has lost its state may begin
+        // again with a lower one, and nothing of its earlier start can follow in the order.
+        if id.boot != of.boot {
             *of = DoneOf { boot: id.boot, ..Default::default() };
         }
         id.seq >= of.floor && !of.results.contains_key(&id.seq)

@@ -71,7 +71,7 @@ impl Cluster {
         let store = Store::new(Setup {
             local: NodeId(n),
             uname: format!("node{n}"),
-            boot: self.next_boot,
+            boot: membership_base::Incarnation(self.next_boot),
             expected_votes: self.hosts.len(),
             doc: disk.clone(),
         });
@@ -359,6 +359,31 @@ fn a_fresh_node_and_a_stale_one_take_over_without_setting_aside() {
     c.assert_same(&[1, 2, 3]);
     assert!(c.has(2, "a") && c.has(3, "b"));
     assert_eq!(c.host(2).set_aside + c.host(3).set_aside, 0);
+}
+
+/// It has lost what it kept of its earlier starts, and its clock was set back.
+#[test]
+fn a_node_that_begins_again_with_a_lower_incarnation_is_served() {
+    let mut rng = Rng::new(1);
+    let mut c = Cluster::new(3);
+    c.crash(3);
+    c.next_boot = 1000;
+    c.boot(3);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.request(3, "a", create_op("a"), false);
+    c.deliver_all();
+    c.crash(3);
+    c.partition(&[vec![1, 2]], &mut rng);
+    c.deliver_all();
+    c.next_boot = 10;
+    c.boot(3);
+    c.partition(&[vec![1, 2, 3]], &mut rng);
+    c.deliver_all();
+    c.request(3, "b", create_op("b"), false);
+    c.deliver_all();
+    c.assert_same(&[1, 2, 3]);
+    assert!(c.has(1, "a") && c.has(1, "b"));
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(crate) struct Dc {
 
 impl Dc {
     pub(crate) fn new(setup: &Setup) -> Dc {
-        let mut rng = Rng::new(setup.life ^ u64::from(setup.local.0));
+        let mut rng = Rng::new(setup.life.0 ^ u64::from(setup.local.0));
         let (a, b) = (rng.next_u64(), rng.next_u64());
         let uuid = format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",

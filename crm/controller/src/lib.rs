@@ -30,7 +30,7 @@ use crm_attributes::Update;
 use crm_executor::{Agent, Operation, Outcome, Report};
 use crm_graph::Transition;
 use crm_history::Note;
-use membership_base::{Guarantee, Instant, NodeId, View};
+use membership_base::{Guarantee, Incarnation, Instant, NodeId, View};
 use serde::{Deserialize, Serialize};
 
 pub use agent::operation_digest;
@@ -52,7 +52,7 @@ pub struct Setup {
     /// `cluster_name` of `corosync.conf`, possibly empty.
     pub cluster_name: String,
     /// Unlike that of any earlier daemon on this node.
-    pub life: u64,
+    pub life: Incarnation,
     /// Wall-clock milliseconds since the epoch at the origin of the machine's clock.
     pub wall_ms: u64,
     /// Resources that an earlier daemon on this host may have left running, with their agents.
@@ -184,7 +184,7 @@ pub struct Hello {
     /// Whether it has been in a cluster that was past waiting for its nodes.
     pub started: bool,
     /// Tells this daemon from an earlier one on the same node.
-    pub life: u64,
+    pub life: Incarnation,
     /// What its executor has not finished.
     pub busy: Vec<Underway>,
     /// Resources that may still arrive on it.
@@ -199,7 +199,7 @@ pub struct Arrival {
     /// Who was told to migrate.
     pub from: NodeId,
     /// By which life that node was heard last.
-    pub life: Option<u64>,
+    pub life: Option<Incarnation>,
     /// The transition key.
     pub tag: String,
     /// That node has been out of reach since.
@@ -241,7 +241,7 @@ pub struct Fenced {
     /// Who asked for it.
     pub client: String,
     /// Which life of the node it was asked for; none if whoever asked had not heard of any.
-    pub life: Option<u64>,
+    pub life: Option<Incarnation>,
     /// The node came into the membership another way while it was under way.
     pub outdated: bool,
 }
@@ -381,7 +381,7 @@ pub enum Effect {
         /// How.
         action: String,
         /// Which life of it, if one has been heard of.
-        life: Option<u64>,
+        life: Option<Incarnation>,
         /// Milliseconds that one agent run may take by default.
         timeout_ms: u64,
     },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crm_executor::code::NOT_RUNNING;
 use crm_executor::{Agent, Operation};
-use membership_base::{Instant, NodeId, View};
+use membership_base::{Incarnation, Instant, NodeId, View};
 
 use crate::agent::Traits;
 use crate::dc::Dc;
@@ -52,7 +52,7 @@ pub struct Controller {
     /// The cluster is past waiting for its nodes at its start.
     pub(crate) started: bool,
     /// By which life each node was last heard.
-    lives: BTreeMap<NodeId, u64>,
+    lives: BTreeMap<NodeId, Incarnation>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -165,7 +165,7 @@ impl Controller {
     }
 
     /// By which life a node was last heard.
-    pub fn life(&self, name: &str) -> Option<u64> {
+    pub fn life(&self, name: &str) -> Option<Incarnation> {
         self.node_id(name).and_then(|id| self.lives.get(&id).copied())
     }
 
@@ -439,7 +439,7 @@ impl Controller {
         self.probe_left_running();
         self.started |= self.view.members.len() >= self.setup.nodes.len()
             || self.hellos.values().any(|h| h.started);
-        let heard: BTreeMap<NodeId, u64> =
+        let heard: BTreeMap<NodeId, Incarnation> =
             self.hellos.iter().map(|(id, hello)| (*id, hello.life)).collect();
         let restarted: Vec<NodeId> = heard
             .iter()

@@ -118,7 +118,7 @@ impl Daemon {
             local: prepared.local,
             nodes: prepared.nodes.clone(),
             cluster: prepared.cluster.clone(),
-            life: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
+            life: prepared.incarnation,
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             cib: loaded.doc,
             started,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use anyhow::Context;
 use crm_api::{Membership, Response, exit};
 use crm_node::Input;
-use membership_base::NodeId;
+use membership_base::{Incarnation, NodeId};
 use membership_conf::Config;
 use membership_transport::{self as transport, Event, Guarantee, SubmitError, Transport};
 use tokio::sync::mpsc;
@@ -13,12 +13,17 @@ use tracing::{error, info};
 
 use crate::Options;
 
+/// The folder, inside of the daemon's, with what the ring must not forget.
+const STATE: &str = "ring";
+
 /// What the configuration says, before anything is started.
 pub(crate) struct Prepared {
     pub(crate) local: NodeId,
     pub(crate) nodes: BTreeMap<NodeId, String>,
     pub(crate) cluster: String,
     pub(crate) encrypted: bool,
+    /// Of this start.
+    pub(crate) incarnation: Incarnation,
     config: Config,
     options: Options,
 }
@@ -42,7 +47,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Reads `corosync.conf` and finds out who this node is.
+    /// Reads `corosync.conf`, finds out who this node is, and begins a new incarnation of it.
     pub(crate) fn prepare(options: &Options) -> anyhow::Result<Prepared> {
         let path = options.config.display().to_string();
         let text = std::fs::read_to_string(&options.config).with_context(|| {
@@ -54,7 +59,9 @@ impl Ring {
         let nodes = config.nodes.iter().map(|n| (n.id, name(n.id))).collect();
         let cluster = config.totem.cluster_name.clone();
         let encrypted = config.totem.encrypted;
-        Ok(Prepared { local, nodes, cluster, encrypted, config, options: options.clone() })
+        let incarnation = transport::begin_incarnation(&options.state_dir.join(STATE))?;
+        let options = options.clone();
+        Ok(Prepared { local, nodes, cluster, encrypted, incarnation, config, options })
     }
 
     /// Sends a message to all members; what the ring has no room for goes as soon as it has.
@@ -125,7 +132,8 @@ fn done(result: Result<(), SubmitError>) -> Response {
 impl Prepared {
     /// Starts the ring's thread.
     pub(crate) fn start(self, sink: impl Fn(RingEvent) + Send + 'static) -> anyhow::Result<Ring> {
-        let mut options = transport::Options::new(self.config, self.options.state_dir.join("ring"));
+        let mut options = transport::Options::new(self.config, self.options.state_dir.join(STATE));
+        options.incarnation = Some(self.incarnation);
         options.local = self.options.node;
         options.lock_memory = false;
         let names = self.nodes.clone();

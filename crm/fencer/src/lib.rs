@@ -16,7 +16,7 @@ mod operation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use membership_base::{Instant, Rng};
+use membership_base::{Incarnation, Instant, Rng};
 use serde::{Deserialize, Serialize};
 
 pub use device::{Configuration, Device, HostCheck, Level};
@@ -28,7 +28,7 @@ pub struct OperationId {
     /// The node that directs it.
     pub owner: String,
     /// Distinguishes this life of the asking daemon from earlier ones.
-    pub life: u64,
+    pub life: Incarnation,
     /// The asking node's name.
     pub asked_by: String,
     /// Counts that node's requests.
@@ -56,7 +56,7 @@ pub struct Record {
     /// `reboot`, `off` or `on`.
     pub action: String,
     /// Which life of the node's daemon it was asked for; none if it had not been heard of.
-    pub life: Option<u64>,
+    pub life: Option<Incarnation>,
     /// Who asked for it: a daemon's or tool's name.
     pub client: String,
     /// How it stands.
@@ -81,7 +81,7 @@ pub enum Message {
         /// How.
         action: String,
         /// Which life of the node's daemon is meant, if it has been heard of.
-        life: Option<u64>,
+        life: Option<Incarnation>,
         /// Who asks.
         client: String,
         /// Milliseconds that one agent run may take, where the device does not say otherwise.
@@ -161,7 +161,7 @@ pub enum Input {
         /// `reboot`, `off` or `on`.
         action: String,
         /// Which life of the node's daemon is meant, if it has been heard of.
-        life: Option<u64>,
+        life: Option<Incarnation>,
         /// Who asks.
         client: String,
         /// Milliseconds that one agent run may take, where the device does not say otherwise.
@@ -224,7 +224,7 @@ const HISTORY_MAX: usize = 500;
 /// The fencer of one node; see the crate's page.
 pub struct Fencer {
     local: String,
-    life: u64,
+    life: Incarnation,
     wall_ms: u64,
     rng: Rng,
     config: Configuration,
@@ -258,12 +258,12 @@ enum RunFor {
 impl Fencer {
     /// A fencer without devices on the node called `local`; `life` tells its requests from those
     /// of an earlier daemon there. The clock's origin is `wall_ms` milliseconds after the epoch.
-    pub fn new(local: &str, life: u64, wall_ms: u64) -> Fencer {
+    pub fn new(local: &str, life: Incarnation, wall_ms: u64) -> Fencer {
         Fencer {
             local: local.to_owned(),
             life,
             wall_ms,
-            rng: Rng::new(life),
+            rng: Rng::new(life.0),
             config: Configuration::default(),
             members: BTreeSet::new(),
             counter: 0,

@@ -35,7 +35,7 @@ impl Bench {
         let members: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let mut fencers = Vec::new();
         for name in names {
-            let mut fencer = Fencer::new(name, 7, 0);
+            let mut fencer = Fencer::new(name, Incarnation(7), 0);
             fencer.handle(at(0), Input::View(members.clone()));
             fencer.handle(at(0), Input::Configure(config.clone()));
             fencers.push(fencer);
@@ -50,7 +50,7 @@ impl Bench {
                 ticket: 1,
                 target: target.into(),
                 action: action.into(),
-                life: Some(1),
+                life: Some(Incarnation(1)),
                 client: "test".into(),
                 timeout_ms: 1000,
             },
@@ -243,7 +243,7 @@ fn overlapping_requests_share_one_operation() {
             ticket: 9,
             target: "n3".into(),
             action: "off".into(),
-            life: Some(1),
+            life: Some(Incarnation(1)),
             client: "other".into(),
             timeout_ms: 1000,
         },
@@ -263,14 +263,14 @@ fn a_request_for_a_later_life_is_an_operation_of_its_own() {
             ticket: 2,
             target: "n3".into(),
             action: "off".into(),
-            life: Some(2),
+            life: Some(Incarnation(2)),
             client: "test".into(),
             timeout_ms: 1000,
         },
     );
     bench.settle(|_, _| Ok(String::new()));
     let ended: Vec<_> = bench.ended.iter().map(|(t, r)| (t.clone(), r.life)).collect();
-    assert_eq!(ended, [(vec![1], Some(1)), (vec![2], Some(2))]);
+    assert_eq!(ended, [(vec![1], Some(Incarnation(1))), (vec![2], Some(Incarnation(2)))]);
 }
 
 /// What is under way may have ended an earlier life of it.
@@ -282,7 +282,7 @@ fn a_target_that_comes_another_way_is_fenced_anew_if_that_is_asked_for() {
         ticket,
         target: "n3".into(),
         action: "off".into(),
-        life: Some(1),
+        life: Some(Incarnation(1)),
         client: "test".into(),
         timeout_ms: 1000,
     };
@@ -321,7 +321,7 @@ fn a_member_that_comes_later_has_the_same_history() {
     }
     let members = ["n1", "n2", "n3"].map(str::to_owned).to_vec();
     // The life that was to end is still there, and learns of it.
-    bench.fencers.push(Fencer::new("n3", 1, 5_000_000));
+    bench.fencers.push(Fencer::new("n3", Incarnation(1), 5_000_000));
     for fencer in &mut bench.fencers {
         fencer.handle(at(9), Input::View(members.clone()));
     }

@@ -26,7 +26,7 @@ use crm_controller::Level;
 use crm_executor::{Agent, Operation, Outcome, StartedWith};
 use crm_graph::Transition;
 use crm_history::{Fact, Note};
-use membership_base::{Delivered, Guarantee, NodeId, View};
+use membership_base::{Delivered, Guarantee, Incarnation, NodeId, View};
 use serde::{Deserialize, Serialize};
 
 pub use node::Node;
@@ -39,8 +39,8 @@ pub struct Setup {
     pub nodes: BTreeMap<NodeId, String>,
     /// The cluster's name.
     pub cluster: String,
-    /// Unlike that of any earlier daemon on this node, and growing.
-    pub life: u64,
+    /// Which start of this node's daemon this is.
+    pub life: Incarnation,
     /// Wall-clock milliseconds since the epoch at the origin of the machine's clock.
     pub wall_ms: u64,
     /// The CIB as it was on disk.

@@ -12,7 +12,7 @@ use cib_xml::Doc;
 use crm_api::secret::{Change, MARK, Place};
 use crm_api::{Response, exit};
 use crm_controller::Seen;
-use membership_base::{Instant, NodeId};
+use membership_base::{Instant, NodeId, Rng};
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
@@ -78,8 +78,9 @@ impl Node {
             return self.fail(client, exit::DATAERR, &reason);
         }
         self.secrets.count += 1;
-        // An answer to an earlier life of this daemon has none of these numbers.
-        let number = self.setup.life + self.secrets.count;
+        // An answer to an earlier incarnation has none of these numbers: they are far apart.
+        let first = Rng::new(self.setup.life.0).next_u64();
+        let number = first.wrapping_add(self.secrets.count);
         let asked = Asked { client, waiting: BTreeSet::new(), errors: Vec::new() };
         self.secrets.asked.insert(number, asked);
         let at_ms = self.wall_ms(now);

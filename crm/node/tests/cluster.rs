@@ -62,7 +62,7 @@ impl Cluster {
             local: NodeId(n),
             nodes: names(),
             cluster: "test".into(),
-            life: self.now + u64::from(n),
+            life: membership_base::Incarnation(self.now + u64::from(n)),
             encrypted: self.encrypted,
             wall_ms: 1_700_000_000_000,
             cib: cib_store::empty_cib(),

@@ -54,6 +54,35 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// Which start of a node's daemon something belongs to. It grows with every start of the same
+/// node, whatever its clock does; numbers of different nodes say nothing about each other.
+///
+/// The transport makes it, once for each start, and everybody else is handed it: two parts of one
+/// daemon never disagree about which start they belong to.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Incarnation(pub u64);
+
+impl Incarnation {
+    /// No clock and no number of restarts comes to a higher one.
+    pub const MAX: Incarnation = Incarnation(1 << 62);
+
+    /// The incarnation of a start at this time since the epoch, after the one that the node
+    /// remembers: larger than that, even if the clock was set back. Time is in it only so that a
+    /// node that remembers nothing takes no number that it had before.
+    pub fn next(self, clock: Duration) -> Incarnation {
+        let micros = u64::try_from(clock.as_micros()).unwrap_or(u64::MAX).min(Self::MAX.0);
+        Incarnation(micros.max(self.0.saturating_add(1)))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// When a message may be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
@@ -123,5 +152,19 @@ impl Rng {
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let span = u64::try_from(high.saturating_sub(low).as_nanos()).unwrap_or(u64::MAX - 1);
         low + Duration::from_nanos(self.below(span + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incarnation_is_larger_than_the_one_before_whatever_the_clock_does() {
+        let before = Incarnation::default().next(Duration::from_secs(2_000_000_000));
+        for clock in [0, 1, 1_000_000_000, 1_999_999_999, 2_000_000_000, 2_000_000_001, u64::MAX] {
+            let next = before.next(Duration::from_secs(clock));
+            assert!(next > before && next <= Incarnation::MAX, "{next} at {clock}");
+        }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use membership_base::{Delivered, NodeId};
+use membership_base::{Delivered, Incarnation, NodeId};
 
 use crate::machine::{Effect, Reason, RingView, Totem};
 use crate::store::Ring;
@@ -39,7 +39,7 @@ impl Totem {
                 incarnation: if ours {
                     self.settings.incarnation
                 } else {
-                    self.peers.get(node).map_or(0, |p| p.incarnation)
+                    self.peers.get(node).map_or_else(Incarnation::default, |p| p.incarnation)
                 },
                 generation: if ours { self.generation } else { self.gather.generation_of(*node) },
                 old: None,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use membership_base::{Instant, NodeId};
+use membership_base::{Incarnation, Instant, NodeId};
 
 use crate::machine::{Effect, Reason, Timers, Totem};
 use crate::peers::Liveness;
@@ -21,8 +21,8 @@ struct Seen {
 #[derive(Default)]
 pub(crate) struct Gather {
     members: BTreeSet<NodeId>,
-    /// With the incarnation that failed; 0 is any.
-    failed: BTreeMap<NodeId, u64>,
+    /// With the incarnation that failed; zero is any.
+    failed: BTreeMap<NodeId, Incarnation>,
     joins: BTreeMap<NodeId, Seen>,
     /// Members that only others hear so far, and until when we wait for a sign of theirs.
     waiting: BTreeMap<NodeId, Instant>,
@@ -177,9 +177,13 @@ impl Totem {
     fn merge_sets(&mut self, from: NodeId, join: &Join) -> bool {
         let (me, incarnation) = (self.me, self.settings.incarnation);
         let mut changed = self.gather.members.insert(from);
-        if join.failed.iter().any(|(n, i)| *n == me && (*i == 0 || *i == incarnation)) {
+        if join
+            .failed
+            .iter()
+            .any(|(n, i)| *n == me && (*i == Incarnation::default() || *i == incarnation))
+        {
             // It will go on without us; then we go on without it.
-            let theirs = self.peers.get(&from).map_or(0, |p| p.incarnation);
+            let theirs = self.peers.get(&from).map_or_else(Incarnation::default, |p| p.incarnation);
             self.gather.failed.insert(from, theirs);
             return true;
         }
@@ -242,7 +246,8 @@ impl Totem {
 
     fn fail(&mut self, nodes: &[NodeId]) {
         for node in nodes {
-            let incarnation = self.peers.get(node).map_or(0, |p| p.incarnation);
+            let incarnation =
+                self.peers.get(node).map_or_else(Incarnation::default, |p| p.incarnation);
             self.gather.failed.entry(*node).or_insert(incarnation);
             self.gather.waiting.remove(node);
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use membership_base::{Instant, NodeId};
+use membership_base::{Incarnation, Instant, NodeId};
 
 use crate::machine::{Effect, PeerStatus, Reason, Totem};
 use crate::seal::Opener;
@@ -43,7 +43,7 @@ pub(crate) struct Peer {
     pub(crate) id: NodeId,
     links: Vec<Link>,
     pub(crate) opener: Option<Opener>,
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     /// It has named our incarnation at least once in this incarnation of its own.
     pub(crate) verified: bool,
     pub(crate) liveness: Liveness,
@@ -77,7 +77,7 @@ impl Peer {
             id: node.node,
             links: links.collect(),
             opener: None,
-            incarnation: 0,
+            incarnation: Incarnation::default(),
             verified: false,
             liveness: Liveness::Unheard,
             since: now,
@@ -284,9 +284,9 @@ impl Totem {
         present.map(|p| Heard { node: p.id, incarnation: p.incarnation, links: mask(p) }).collect()
     }
 
-    pub(crate) fn on_new_incarnation(&mut self, from: NodeId, incarnation: u64) {
+    pub(crate) fn on_new_incarnation(&mut self, from: NodeId, incarnation: Incarnation) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let known = peer.incarnation != 0;
+        let known = peer.incarnation != Incarnation::default();
         peer.incarnation = incarnation;
         peer.verified = false;
         peer.hears_us = false;

@@ -12,7 +12,7 @@
 //! still be fooled with, an old incarnation's traffic, does no harm: frames count only from peers
 //! that name the receiver's own incarnation (see `peers`).
 
-use membership_base::NodeId;
+use membership_base::{Incarnation, NodeId};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 
@@ -52,7 +52,7 @@ pub enum Reject {
 
 pub(crate) struct Header {
     pub(crate) sender: NodeId,
-    incarnation: u64,
+    incarnation: Incarnation,
     salt: u64,
     counter: u64,
 }
@@ -82,7 +82,7 @@ impl Keyring {
         let parts = [
             b"systole ring frame v1".as_slice(),
             &h.sender.0.to_le_bytes(),
-            &h.incarnation.to_le_bytes(),
+            &h.incarnation.0.to_le_bytes(),
             &h.salt.to_le_bytes(),
             &epoch(h.counter).to_le_bytes(),
         ];
@@ -103,7 +103,7 @@ impl Keyring {
         }
         Ok(Header {
             sender: NodeId(word32(&bytes[6..10])),
-            incarnation: word64(&bytes[10..18]),
+            incarnation: Incarnation(word64(&bytes[10..18])),
             salt: word64(&bytes[18..26]),
             counter: word64(&bytes[26..34]),
         })
@@ -135,7 +135,12 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub(crate) fn new(keyring: &Keyring, me: NodeId, incarnation: u64, salt: u64) -> Sealer {
+    pub(crate) fn new(
+        keyring: &Keyring,
+        me: NodeId,
+        incarnation: Incarnation,
+        salt: u64,
+    ) -> Sealer {
         let header = Header { sender: me, incarnation, salt, counter: 0 };
         let key = keyring.derive(&header);
         Sealer { header, key }
@@ -153,7 +158,7 @@ impl Sealer {
         out.push(keyring.mode());
         out.extend_from_slice(&keyring.cluster.to_le_bytes());
         out.extend_from_slice(&h.sender.0.to_le_bytes());
-        out.extend_from_slice(&h.incarnation.to_le_bytes());
+        out.extend_from_slice(&h.incarnation.0.to_le_bytes());
         out.extend_from_slice(&h.salt.to_le_bytes());
         out.extend_from_slice(&h.counter.to_le_bytes());
         debug_assert_eq!(out.len(), HEADER);
@@ -212,7 +217,7 @@ impl Window {
 
 /// Opens one peer's frames.
 pub(crate) struct Opener {
-    incarnation: u64,
+    incarnation: Incarnation,
     salt: u64,
     epoch: u64,
     key: Option<LessSafeKey>,
@@ -223,7 +228,7 @@ pub(crate) struct Opener {
 pub(crate) struct Opened {
     pub(crate) frame: Vec<u8>,
     /// `Some` if the sender started anew since the last datagram that we took from it.
-    pub(crate) new_incarnation: Option<u64>,
+    pub(crate) new_incarnation: Option<Incarnation>,
 }
 
 /// Opens `bytes`, whose header is `h`, and updates what is known of the sender.
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn opens_what_it_sealed_once_only() {
         let keys = ring_of(&[7; 128]);
-        let mut sealer = Sealer::new(&keys, NodeId(1), 5, 9);
+        let mut sealer = Sealer::new(&keys, NodeId(1), Incarnation(5), 9);
         let mut slot = None;
         let first = sealer.seal(&keys, b"hello");
         let second = sealer.seal(&keys, b"again");
@@ -308,7 +313,7 @@ mod tests {
     #[test]
     fn refuses_other_keys_altered_bytes_and_older_incarnations() {
         let keys = ring_of(&[7; 128]);
-        let mut sealer = Sealer::new(&keys, NodeId(1), 5, 9);
+        let mut sealer = Sealer::new(&keys, NodeId(1), Incarnation(5), 9);
         let bytes = sealer.seal(&keys, b"hello");
         let h = keys.peek(&bytes).unwrap();
         assert_eq!(open(&ring_of(&[8; 128]), &mut None, &h, &bytes).err(), Some(Reject::Key));
@@ -318,9 +323,9 @@ mod tests {
             assert_eq!(open(&keys, &mut None, &h, &bad).err(), Some(Reject::Key));
         }
         let mut slot = None;
-        let newer = Sealer::new(&keys, NodeId(1), 6, 9).seal(&keys, b"new");
+        let newer = Sealer::new(&keys, NodeId(1), Incarnation(6), 9).seal(&keys, b"new");
         let opened = open(&keys, &mut slot, &keys.peek(&newer).unwrap(), &newer).unwrap();
-        assert_eq!(opened.new_incarnation, Some(6));
+        assert_eq!(opened.new_incarnation, Some(Incarnation(6)));
         assert_eq!(open(&keys, &mut slot, &h, &bytes).err(), Some(Reject::Replay));
         assert_eq!(Keyring::new("alpha", None).peek(&bytes).err(), Some(Reject::Mode));
         assert_eq!(Keyring::new("beta", Some(&[7; 128])).peek(&bytes).err(), Some(Reject::Cluster));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use membership_base::NodeId;
+use membership_base::{Incarnation, NodeId};
 
 /// A configured node and the links on which it has an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +77,8 @@ pub struct Settings {
     pub cluster_name: String,
     /// Content of the key file; `None` switches encryption and authentication off.
     pub key: Option<Vec<u8>>,
-    /// Must be larger at every start of this node.
-    pub incarnation: u64,
+    /// Which start of this node this is; no two starts have the same.
+    pub incarnation: Incarnation,
     /// Random at every start.
     pub salt: u64,
     /// The last value of `Effect::Persist` that was stored, 0 at the very first start.
@@ -107,7 +107,7 @@ impl Settings {
             nodes,
             cluster_name: String::new(),
             key: None,
-            incarnation: 1,
+            incarnation: Incarnation(1),
             salt: 0,
             ring_seq: 0,
             timing: Timing::default(),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use membership_base::NodeId;
+use membership_base::{Incarnation, NodeId};
 
 /// Most nodes that a frame may name.
 pub(crate) const NODES_MAX: usize = 256;
@@ -66,7 +66,7 @@ pub enum WireError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) node: NodeId,
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     /// Bit *n*: heard on link *n*.
     pub(crate) links: u8,
 }
@@ -95,8 +95,8 @@ pub(crate) struct Join {
     pub(crate) ring_seq: u64,
     pub(crate) heard: Vec<Heard>,
     pub(crate) members: Vec<NodeId>,
-    /// Nodes that shall not be in the next ring, with the incarnation that this is about (0: any).
-    pub(crate) failed: Vec<(NodeId, u64)>,
+    /// Nodes that shall not be in the next ring, with the incarnation that this is about (zero: any).
+    pub(crate) failed: Vec<(NodeId, Incarnation)>,
 }
 
 /// What a member knew of its old ring when it entered the commit phase.
@@ -114,7 +114,7 @@ pub(crate) struct OldRing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CommitMember {
     pub(crate) node: NodeId,
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Incarnation,
     pub(crate) generation: u64,
     pub(crate) old: Option<OldRing>,
     /// What the layer above this member wants all members of the new view to know.
@@ -218,6 +218,10 @@ impl<'a> Reader<'a> {
         Ok(NodeId(self.u32()?))
     }
 
+    fn incarnation(&mut self) -> Result<Incarnation, WireError> {
+        Ok(Incarnation(self.u64()?))
+    }
+
     fn ring(&mut self) -> Result<RingId, WireError> {
         Ok(RingId { seq: self.u64()?, rep: self.node()? })
     }
@@ -236,7 +240,7 @@ impl<'a> Reader<'a> {
 
     fn heard(&mut self) -> Result<Vec<Heard>, WireError> {
         self.list(NODES_MAX, |r| {
-            Ok(Heard { node: r.node()?, incarnation: r.u64()?, links: r.u8()? })
+            Ok(Heard { node: r.node()?, incarnation: r.incarnation()?, links: r.u8()? })
         })
     }
 
@@ -268,6 +272,10 @@ impl Writer {
         self.u32(value.0);
     }
 
+    fn incarnation(&mut self, value: Incarnation) {
+        self.u64(value.0);
+    }
+
     fn ring(&mut self, value: RingId) {
         self.u64(value.seq);
         self.node(value.rep);
@@ -282,7 +290,7 @@ impl Writer {
     fn heard(&mut self, items: &[Heard]) {
         self.list(items, |w, h| {
             w.node(h.node);
-            w.u64(h.incarnation);
+            w.incarnation(h.incarnation);
             w.u8(h.links);
         });
     }
@@ -438,7 +446,7 @@ fn encode_join(w: &mut Writer, j: &Join) {
     w.list(&j.members, |w, n| w.node(*n));
     w.list(&j.failed, |w, (n, i)| {
         w.node(*n);
-        w.u64(*i);
+        w.incarnation(*i);
     });
 }
 
@@ -448,7 +456,7 @@ fn decode_join(r: &mut Reader<'_>) -> Result<Frame, WireError> {
         ring_seq: r.u64()?,
         heard: r.heard()?,
         members: r.list(NODES_MAX, Reader::node)?,
-        failed: r.list(NODES_MAX, |r| Ok((r.node()?, r.u64()?)))?,
+        failed: r.list(NODES_MAX, |r| Ok((r.node()?, r.incarnation()?)))?,
     }))
 }
 
@@ -458,7 +466,7 @@ fn encode_commit(w: &mut Writer, c: &Commit) {
     w.u64(c.token_seq);
     w.list(&c.members, |w, m| {
         w.node(m.node);
-        w.u64(m.incarnation);
+        w.incarnation(m.incarnation);
         w.u64(m.generation);
         w.u8(u8::from(m.old.is_some()));
         if let Some(old) = m.old {
@@ -474,7 +482,7 @@ fn encode_commit(w: &mut Writer, c: &Commit) {
 fn decode_commit(r: &mut Reader<'_>) -> Result<Frame, WireError> {
     let (ring, token_seq) = (r.ring()?, r.u64()?);
     let members = r.list(NODES_MAX, |r| {
-        let (node, incarnation, generation) = (r.node()?, r.u64()?, r.u64()?);
+        let (node, incarnation, generation) = (r.node()?, r.incarnation()?, r.u64()?);
         let old = if r.flag()? {
             Some(OldRing { ring: r.ring()?, aru: r.u64()?, high: r.u64()?, safe: r.u64()? })
         } else {

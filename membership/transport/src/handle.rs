@@ -1,14 +1,14 @@
 //! What the rest of the process sees of the ring.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use membership_base::{Delivered, NodeId, View};
+use membership_base::{Delivered, Incarnation, NodeId, View};
 use membership_conf::{CmapEntry, Config};
 use membership_quorum::Control;
 use membership_totem::{Guarantee, Reason};
@@ -42,6 +42,9 @@ pub struct Options {
     pub key: Option<Key>,
     /// Folder for what must survive a restart.
     pub state_dir: PathBuf,
+    /// What [`begin_incarnation`] has given for this start, if others need to know it as well.
+    /// `None`: begin one.
+    pub incarnation: Option<Incarnation>,
     /// Lock the whole process's memory.
     pub lock_memory: bool,
 }
@@ -49,8 +52,18 @@ pub struct Options {
 impl Options {
     /// Options with nothing special.
     pub fn new(config: Config, state_dir: PathBuf) -> Options {
-        Options { config, local: None, key: None, state_dir, lock_memory: false }
+        Options { config, local: None, key: None, state_dir, incarnation: None, lock_memory: false }
     }
+}
+
+/// Begins a new incarnation of this node: a number that grows with every start, whatever the clock
+/// does. It is kept in `state_dir`, which is [`Options::state_dir`]. Call it once for each start.
+///
+/// # Errors
+/// If it cannot be kept.
+pub fn begin_incarnation(state_dir: &Path) -> Result<Incarnation, StartError> {
+    state::begin_incarnation(state_dir)
+        .map_err(|source| StartError::State { path: state_dir.to_owned(), source })
 }
 
 /// Why the ring cannot be started.
@@ -203,10 +216,11 @@ impl Transport {
             tracing::warn!("encryption is switched off: anybody on the network can take part");
             None
         };
-        let saved = state::load(&options.state_dir);
-        let saved = state::Saved { incarnation: state::next_incarnation(saved), ..saved };
-        let state_error = |source| StartError::State { path: options.state_dir.clone(), source };
-        state::save(&options.state_dir, saved).map_err(state_error)?;
+        let incarnation = match options.incarnation {
+            Some(incarnation) => incarnation,
+            None => begin_incarnation(&options.state_dir)?,
+        };
+        let saved = state::Saved { incarnation, ..state::load(&options.state_dir) };
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         let shared = Arc::new(Shared {
             wake: EventFd::from_value_and_flags(0, flags).map_err(io::Error::from)?,

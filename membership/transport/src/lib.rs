@@ -16,7 +16,8 @@ mod state;
 
 pub use address::{AddressError, find_local};
 pub use handle::{
-    Event, LinkStatus, Options, StartError, Status, SubmitError, Transport, default_key_path,
+    Event, LinkStatus, Options, StartError, Status, SubmitError, Transport, begin_incarnation,
+    default_key_path,
 };
 pub use keyfile::{Key, KeyError, keygen, load_key};
 pub use membership_totem::{Guarantee, Phase, Reason, RingId};

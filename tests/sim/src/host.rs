@@ -1,11 +1,12 @@
 //! One simulated host: its disk, its daemon, what physically happens on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use cib_store::disk;
 use crm_executor::StartedWith;
 use crm_node::{Node, Setup};
-use membership_base::{Guarantee, Instant, NodeId, View};
+use membership_base::{Guarantee, Incarnation, Instant, NodeId, View};
 use membership_totem::{NodeLinks, Settings, Totem};
 
 use crate::world::{Run, WALL_MS};
@@ -15,6 +16,7 @@ use crate::world::{Run, WALL_MS};
 pub(crate) struct Disk {
     pub(crate) cib: Option<Vec<u8>>,
     pub(crate) ring_seq: u64,
+    pub(crate) incarnation: Incarnation,
 }
 
 /// A daemon that is up.
@@ -37,6 +39,8 @@ pub(crate) struct Host {
     pub(crate) power: bool,
     pub(crate) disk: Disk,
     pub(crate) daemon: Option<Daemon>,
+    /// What its wall clock showed, or would have shown, when the simulation began.
+    pub(crate) clock: Duration,
     /// Until then nothing happens on it.
     pub(crate) paused_until: Instant,
     /// The time of its next wake-up that is in the queue.
@@ -58,6 +62,7 @@ impl Host {
             power: true,
             disk: Disk::default(),
             daemon: None,
+            clock: Duration::from_millis(WALL_MS),
             paused_until: Instant(0),
             wake_at: None,
             started: BTreeMap::new(),
@@ -69,11 +74,12 @@ impl Host {
 
     /// Starts a daemon from what is on disk.
     pub(crate) fn boot(&mut self, now: Instant, nodes: &BTreeMap<NodeId, String>) {
-        let life = now.0 + u64::from(self.id.0);
+        let incarnation = self.disk.incarnation.next(self.clock + now.since(Instant(0)));
+        self.disk.incarnation = incarnation;
         let links = |id: &NodeId| NodeLinks { node: *id, links: vec![0] };
         let mut settings = Settings::new(self.id, nodes.keys().map(links).collect());
-        settings.incarnation = life;
-        settings.salt = life.wrapping_mul(0x9e37_79b9);
+        settings.incarnation = incarnation;
+        settings.salt = incarnation.0.wrapping_mul(0x9e37_79b9);
         settings.ring_seq = self.disk.ring_seq;
         let cib = match &self.disk.cib {
             Some(bytes) => {
@@ -85,9 +91,9 @@ impl Host {
             local: self.id,
             nodes: nodes.clone(),
             cluster: "sim".to_owned(),
-            life,
+            life: incarnation,
             encrypted: true,
-            wall_ms: WALL_MS,
+            wall_ms: u64::try_from(self.clock.as_millis()).unwrap_or(u64::MAX),
             cib,
             started: self.started.clone(),
             version: "sim".to_owned(),
@@ -97,7 +103,7 @@ impl Host {
             node,
             view: View::default(),
             delivering: View::default(),
-            life,
+            life: incarnation.0,
             outbox: VecDeque::new(),
         });
         self.running.clear();

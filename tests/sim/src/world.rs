@@ -248,6 +248,7 @@ impl World {
 
     fn start(&mut self) {
         for id in self.names.keys().copied().collect::<Vec<_>>() {
+            self.set_clock(id);
             self.after(0, 500, What::Boot(id));
         }
         self.schedule(Instant(0) + ms(1500), What::Write);
@@ -660,8 +661,9 @@ impl World {
         if self.hosts.values().any(|host| !host.running.is_empty()) {
             return Some("agents are running".to_owned());
         }
-        let node = self.hosts.values().find_map(|host| host.daemon.as_ref())?;
-        let now_s = WALL_MS / 1000 + self.now.as_millis() / 1000;
+        let host = self.hosts.values().find(|host| host.daemon.is_some())?;
+        let node = host.daemon.as_ref()?;
+        let now_s = (host.clock + self.now.since(Instant(0))).as_secs();
         let now = Time::from_epoch(i64::try_from(now_s).unwrap_or(0));
         let flags = PlanFlags { under_way: true, ..PlanFlags::default() };
         let plan =

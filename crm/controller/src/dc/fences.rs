@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crm_attributes::Update;
 use crm_graph::Action;
-use membership_base::{Instant, NodeId};
+use membership_base::{Incarnation, Instant, NodeId};
 
 use super::escape;
 use crate::machine::Controller;
@@ -20,7 +20,7 @@ pub(super) struct Fence {
     pub(super) ticket: Option<u64>,
     pub(super) action: String,
     /// Which life of the node is to end.
-    pub(super) life: Option<u64>,
+    pub(super) life: Option<Incarnation>,
     /// The action of the transition in force that waits for it.
     pub(super) action_id: Option<u32>,
     /// When it may be asked for.

@@ -25,7 +25,7 @@ impl Test {
             local: NodeId(local),
             nodes: (1..=3).map(|n| (NodeId(n), format!("n{n}"))).collect(),
             cluster_name: "c".into(),
-            life: u64::from(local),
+            life: Incarnation(u64::from(local)),
             wall_ms: 1_700_000_000_000,
             left_running: BTreeMap::new(),
         });
@@ -63,7 +63,7 @@ impl Test {
                 is_dc: false,
                 was_quorate: true,
                 started: true,
-                life: *life,
+                life: Incarnation(*life),
                 busy: if *id == busy.0 { busy.1.to_vec() } else { Vec::new() },
                 arriving: BTreeMap::new(),
             };
@@ -363,7 +363,7 @@ fn is_fenced(node: u32, outdated: bool) -> Input {
         action: "off".into(),
         error: None,
         client: "x".into(),
-        life: Some(u64::from(node)),
+        life: Some(Incarnation(u64::from(node))),
         outdated,
     })
 }
@@ -491,7 +491,7 @@ fn a_dc_that_is_being_fenced_leaves_the_others_to_the_next_one() {
         action: "reboot".into(),
         error: Some("no answer".into()),
         client: "x".into(),
-        life: Some(1),
+        life: Some(Incarnation(1)),
         outdated: false,
     };
     let effects = test.handle(Input::Fenced(fenced));

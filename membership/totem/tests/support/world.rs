@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use membership_base::{Instant, NodeId, Rng};
+use membership_base::{Incarnation, Instant, NodeId, Rng};
 use membership_totem::{
     Effect, Guarantee, Input, NodeLinks, Phase, RingId, RingView, Settings, Totem,
 };
@@ -93,7 +93,7 @@ impl World {
         node.paused_until = None;
         node.inbox.clear();
         let mut settings = Settings::new(id, all);
-        settings.incarnation = node.incarnation;
+        settings.incarnation = Incarnation(node.incarnation);
         settings.ring_seq = node.persisted;
         settings.cluster_name = "alpha".into();
         settings.key = self.encrypted.then(|| vec![7; 128]);

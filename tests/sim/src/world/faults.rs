@@ -2,7 +2,7 @@
 
 use membership_base::{Instant, NodeId};
 
-use super::{Faults, What, World, ms};
+use super::{Faults, WALL_MS, What, World, ms};
 
 impl World {
     pub(super) fn cut_power(&mut self, id: NodeId) {
@@ -34,7 +34,7 @@ impl World {
         self.counts[4] += 1;
         let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
         let id = NodeId(1 + nth);
-        match self.rng.below(13) {
+        match self.rng.below(14) {
             0 | 1 => {
                 let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
                 let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
@@ -68,9 +68,29 @@ impl World {
             }
             9 => self.faults.agents_fail_per_mille = self.rng.below(2) * self.rng.below(200),
             10 => self.faults.agents_slow_per_mille = self.rng.below(2) * self.rng.below(300),
+            11 => self.restart_with_another_clock(id),
             _ => self.flap(id),
         }
         self.after(300, 6000, What::Fault);
+    }
+
+    /// Sets a host's wall clock: some are a little wrong, some by hours, and some have lost their
+    /// battery and begin at the epoch.
+    pub(super) fn set_clock(&mut self, id: NodeId) {
+        let clock = match self.rng.below(10) {
+            0..5 => self.rng.between(ms(WALL_MS - 2_000), ms(WALL_MS + 2_000)),
+            5..9 => self.rng.between(ms(WALL_MS - 36_000_000), ms(WALL_MS + 36_000_000)),
+            _ => ms(0),
+        };
+        self.trace(|| format!("{id} has its clock set to {} s", clock.as_secs()));
+        self.host(id).clock = clock;
+    }
+
+    /// A daemon ends, and the next one on its host finds that the clock has been set.
+    fn restart_with_another_clock(&mut self, id: NodeId) {
+        self.kill_daemon(id);
+        self.set_clock(id);
+        self.after(100, 3000, What::Boot(id));
     }
 
     /// A host comes and goes a few times, as with a loose cable.
