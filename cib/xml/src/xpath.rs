@@ -14,8 +14,9 @@ use crate::tree::{Doc, NodeId};
 pub const EXPRESSION_BYTES_MAX: usize = 64 << 10;
 /// Deeper nested expressions are refused.
 pub const NESTING_MAX: usize = 64;
-/// An evaluation that visits more nodes is given up.
-pub const VISITS_MAX: u64 = 50_000_000;
+/// An evaluation that visits more nodes is given up. A plain search of the largest CIB visits some
+/// hundred thousand; so many take a fraction of a second. Texts that are made count by their length.
+pub const VISITS_MAX: u64 = 5_000_000;
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +33,10 @@ pub enum XPathError {
     #[error("the XPath expression selects no nodes, its value is a {0}")]
     NotNodes(&'static str),
     /// Over [`VISITS_MAX`].
-    #[error("the XPath expression takes too long")]
+    #[error(
+        "the XPath expression takes too long: more than {VISITS_MAX} nodes would have to be visited; \
+         name elements by their path or id instead of searching within a search"
+    )]
     TooLong,
 }
 

@@ -2,9 +2,14 @@
 
 use std::cell::{Cell, OnceCell};
 
+use rustc_hash::FxHashSet;
+
 use super::parse::{Axis, Expr, Function, Op, Step, Test};
 use super::{Found, VISITS_MAX, Value, XPathError};
 use crate::tree::{Doc, Kind, NONE, NodeId};
+
+/// Text of this length costs as much as a visit.
+const BYTES_PER_VISIT: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
@@ -59,8 +64,20 @@ pub(super) fn evaluate(
 
 impl<'a> Eval<'a> {
     fn visit(&self) -> Result<(), XPathError> {
-        self.visits.set(self.visits.get() + 1);
-        if self.visits.get() > VISITS_MAX { Err(XPathError::TooLong) } else { Ok(()) }
+        self.charge(1)
+    }
+
+    /// Counts work as so many visits.
+    fn charge(&self, visits: usize) -> Result<(), XPathError> {
+        let visits = self.visits.get().saturating_add(visits as u64);
+        self.visits.set(visits);
+        if visits > VISITS_MAX { Err(XPathError::TooLong) } else { Ok(()) }
+    }
+
+    /// Counts the making of a text.
+    fn charged(&self, text: String) -> Result<String, XPathError> {
+        self.charge(text.len() / BYTES_PER_VISIT)?;
+        Ok(text)
     }
 
     fn attr_name(&self, at: u32) -> &'a str {
@@ -70,8 +87,8 @@ impl<'a> Eval<'a> {
     fn expr(&self, expr: &Expr, cx: Context) -> Result<Val, XPathError> {
         match expr {
             Expr::Number(n) => Ok(Val::Num(*n)),
-            Expr::Text(t) => Ok(Val::Text(t.clone())),
-            Expr::Negate(e) => Ok(Val::Num(-self.number(&self.expr(e, cx)?))),
+            Expr::Text(t) => Ok(Val::Text(self.charged(t.clone())?)),
+            Expr::Negate(e) => Ok(Val::Num(-self.number(&self.expr(e, cx)?)?)),
             Expr::Call(f, args) => self.call(*f, args, cx),
             Expr::Path { absolute, steps } => {
                 let start = if *absolute { Item::Document } else { cx.item };
@@ -105,6 +122,7 @@ impl<'a> Eval<'a> {
             Op::Union => match (self.expr(a, cx)?, self.expr(b, cx)?) {
                 (Val::Nodes(mut a), Val::Nodes(b)) => {
                     a.extend(b);
+                    self.charge(a.len())?;
                     self.sort(&mut a);
                     Val::Nodes(a)
                 }
@@ -114,7 +132,7 @@ impl<'a> Eval<'a> {
                 Val::Bool(self.compare(op, &self.expr(a, cx)?, &self.expr(b, cx)?)?)
             }
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Mod => {
-                let (a, b) = (self.number(&self.expr(a, cx)?), self.number(&self.expr(b, cx)?));
+                let (a, b) = (self.number(&self.expr(a, cx)?)?, self.number(&self.expr(b, cx)?)?);
                 Val::Num(match op {
                     Op::Add => a + b,
                     Op::Sub => a - b,
@@ -133,9 +151,10 @@ impl<'a> Eval<'a> {
                 Ok(compare_atoms(op, &Val::Bool(self.boolean(a)), &Val::Bool(self.boolean(b))))
             }
             (Val::Nodes(left), Val::Nodes(right)) => {
-                let texts: Vec<Val> = right.iter().map(|i| Val::Text(self.text_of(*i))).collect();
+                let text = |item: &Item| self.text_of(*item).map(Val::Text);
+                let texts: Vec<Val> = right.iter().map(text).collect::<Result<_, _>>()?;
                 for item in left {
-                    let item = Val::Text(self.text_of(*item));
+                    let item = text(item)?;
                     for text in &texts {
                         self.visit()?;
                         if compare_atoms(op, &item, text) {
@@ -146,10 +165,20 @@ impl<'a> Eval<'a> {
                 Ok(false)
             }
             (Val::Nodes(items), atom) => {
-                Ok(items.iter().any(|i| compare_atoms(op, &Val::Text(self.text_of(*i)), atom)))
+                for item in items {
+                    if compare_atoms(op, &Val::Text(self.text_of(*item)?), atom) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             }
             (atom, Val::Nodes(items)) => {
-                Ok(items.iter().any(|i| compare_atoms(op, atom, &Val::Text(self.text_of(*i)))))
+                for item in items {
+                    if compare_atoms(op, atom, &Val::Text(self.text_of(*item)?)) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             }
             (a, b) => Ok(compare_atoms(op, a, b)),
         }
@@ -164,39 +193,46 @@ impl<'a> Eval<'a> {
         }
     }
 
-    fn number(&self, value: &Val) -> f64 {
-        match value {
-            Val::Nodes(_) => text_number(&self.text(value)),
+    fn number(&self, value: &Val) -> Result<f64, XPathError> {
+        Ok(match value {
+            Val::Nodes(_) => text_number(&self.text(value)?),
             other => atom_number(other),
-        }
+        })
     }
 
-    fn text(&self, value: &Val) -> String {
+    fn text(&self, value: &Val) -> Result<String, XPathError> {
         match value {
-            Val::Nodes(items) => items.first().map(|i| self.text_of(*i)).unwrap_or_default(),
-            Val::Bool(b) => b.to_string(),
-            Val::Num(n) => number_text(*n),
-            Val::Text(t) => t.clone(),
+            Val::Nodes(items) => match items.first() {
+                Some(item) => self.text_of(*item),
+                None => Ok(String::new()),
+            },
+            Val::Bool(b) => Ok(b.to_string()),
+            Val::Num(n) => Ok(number_text(*n)),
+            Val::Text(t) => self.charged(t.clone()),
         }
     }
 
-    fn text_of(&self, item: Item) -> String {
-        let below = |id: NodeId| {
-            let node = self.doc.node(id);
-            match node.kind() {
-                Kind::Element => node
-                    .descendants()
-                    .filter(|n| n.kind() == Kind::Text)
-                    .map(|n| n.text())
-                    .collect::<String>(),
-                _ => node.text().to_string(),
+    fn text_of(&self, item: Item) -> Result<String, XPathError> {
+        self.visit()?;
+        let id = match item {
+            Item::Document => self.doc.root_id(),
+            Item::Node(ix) => NodeId(ix),
+            Item::Attr(_, at) => {
+                return self.charged(self.doc.slice(self.doc.attrs[at as usize].value).to_owned());
             }
         };
-        match item {
-            Item::Document => below(self.doc.root_id()),
-            Item::Node(ix) => below(NodeId(ix)),
-            Item::Attr(_, at) => self.doc.slice(self.doc.attrs[at as usize].value).to_string(),
+        let node = self.doc.node(id);
+        if node.kind() != Kind::Element {
+            return self.charged(node.text().to_owned());
         }
+        let mut text = String::new();
+        for below in node.descendants() {
+            self.visit()?;
+            if below.kind() == Kind::Text {
+                text.push_str(below.text());
+            }
+        }
+        self.charged(text)
     }
 
     fn steps(&self, mut items: Vec<Item>, steps: &[Step]) -> Result<Val, XPathError> {
@@ -212,6 +248,7 @@ impl<'a> Eval<'a> {
                 next.append(&mut found);
             }
             if several || step.axis.is_reverse() {
+                self.charge(next.len())?;
                 self.sort(&mut next);
             }
             items = next;
@@ -419,10 +456,10 @@ impl<'a> Eval<'a> {
     fn call(&self, f: Function, args: &[Expr], cx: Context) -> Result<Val, XPathError> {
         use Function as F;
         let arg = |n: usize| self.expr(&args[n], cx);
-        let text = |n: usize| Ok::<String, XPathError>(self.text(&arg(n)?));
+        let text = |n: usize| self.text(&arg(n)?);
         // The argument, or the context node if there is none.
         let text_or_context = || match args.is_empty() {
-            true => Ok(self.text_of(cx.item)),
+            true => self.text_of(cx.item),
             false => text(0),
         };
         let nodes = |n: usize| match arg(n)? {
@@ -451,7 +488,7 @@ impl<'a> Eval<'a> {
                 for n in 0..args.len() {
                     out.push_str(&text(n)?);
                 }
-                Val::Text(out)
+                Val::Text(self.charged(out)?)
             }
             F::StartsWith => Val::Bool(text(0)?.starts_with(&text(1)?)),
             F::Contains => Val::Bool(text(0)?.contains(&text(1)?)),
@@ -464,9 +501,9 @@ impl<'a> Eval<'a> {
                 Val::Text(a.split_once(&b).map_or("", |(_, after)| after).to_string())
             }
             F::Substring => {
-                let from = round(self.number(&arg(1)?));
+                let from = round(self.number(&arg(1)?)?);
                 let to = match args.len() {
-                    3 => from + round(self.number(&arg(2)?)),
+                    3 => from + round(self.number(&arg(2)?)?),
                     _ => f64::INFINITY,
                 };
                 let inside = |ix: usize| (ix + 1) as f64 >= from && ((ix + 1) as f64) < to;
@@ -484,31 +521,41 @@ impl<'a> Eval<'a> {
                     Some(ix) => to.get(ix).copied(),
                     None => Some(c),
                 };
-                Val::Text(text(0)?.chars().filter_map(map).collect())
+                let text = text(0)?;
+                self.charge(text.len().saturating_mul(from.len()) / BYTES_PER_VISIT)?;
+                Val::Text(text.chars().filter_map(map).collect())
             }
             F::Boolean => Val::Bool(self.boolean(&arg(0)?)),
             F::Not => Val::Bool(!self.boolean(&arg(0)?)),
             F::True => Val::Bool(true),
             F::False => Val::Bool(false),
-            F::Number if args.is_empty() => Val::Num(text_number(&self.text_of(cx.item))),
-            F::Number => Val::Num(self.number(&arg(0)?)),
-            F::Sum => Val::Num(nodes(0)?.iter().map(|i| text_number(&self.text_of(*i))).sum()),
-            F::Floor => Val::Num(self.number(&arg(0)?).floor()),
-            F::Ceiling => Val::Num(self.number(&arg(0)?).ceil()),
-            F::Round => Val::Num(round(self.number(&arg(0)?))),
+            F::Number if args.is_empty() => Val::Num(text_number(&self.text_of(cx.item)?)),
+            F::Number => Val::Num(self.number(&arg(0)?)?),
+            F::Sum => {
+                let mut sum = 0.0;
+                for item in nodes(0)? {
+                    sum += text_number(&self.text_of(item)?);
+                }
+                Val::Num(sum)
+            }
+            F::Floor => Val::Num(self.number(&arg(0)?)?.floor()),
+            F::Ceiling => Val::Num(self.number(&arg(0)?)?.ceil()),
+            F::Round => Val::Num(round(self.number(&arg(0)?)?)),
         })
     }
 
     fn by_id(&self, value: &Val) -> Result<Vec<Item>, XPathError> {
         let texts: Vec<String> = match value {
-            Val::Nodes(items) => items.iter().map(|i| self.text_of(*i)).collect(),
-            atom => vec![self.text(atom)],
+            Val::Nodes(items) => {
+                items.iter().map(|i| self.text_of(*i)).collect::<Result<_, _>>()?
+            }
+            atom => vec![self.text(atom)?],
         };
-        let ids: Vec<&str> = texts.iter().flat_map(|t| t.split_whitespace()).collect();
+        let ids: FxHashSet<&str> = texts.iter().flat_map(|t| t.split_whitespace()).collect();
         let mut found = Vec::new();
         for node in self.doc.root().descendants() {
             self.visit()?;
-            if node.attr("id").is_some_and(|id| ids.contains(&id)) {
+            if node.attr("id").is_some_and(|id| ids.contains(id)) {
                 found.push(Item::Node(node.id().0));
             }
         }

@@ -1,4 +1,4 @@
-use super::{Found, Value, XPath, path_of};
+use super::{Found, Value, XPath, XPathError, path_of};
 use crate::Doc;
 
 const CIB: &str = r#"<cib epoch="3"><configuration><crm_config/><nodes><node id="1" uname="a"/><node id="2" uname="b"/></nodes>
@@ -93,4 +93,36 @@ fn paths_are_written_with_ids() {
         "/cib/configuration/resources/group[@id='g']/primitive[@id='p2']/meta_attributes[@id='m']/nvpair[@id='n']"
     );
     assert_eq!(doc.xpath_elements(&path).unwrap(), vec![node.id()]);
+}
+
+/// A document with so many elements, each with an id and a text.
+fn large(elements: usize) -> Doc {
+    let element = |n: usize| format!("<e id=\"e{n}\">text</e>");
+    Doc::parse(&format!("<cib>{}</cib>", (0..elements).map(element).collect::<String>())).unwrap()
+}
+
+#[test]
+fn searches_within_searches_are_given_up_whatever_they_look_at() {
+    let doc = large(5000);
+    for expression in [
+        "//*[//*]",
+        "//e[preceding::e[@id='x']]",
+        "//e[string(/)='x']",
+        "//e[contains(/, 'x')]",
+        "//e[. = //e/@id]",
+        "//e[/cib = 'x']",
+        "//e[count(following-sibling::e[@id='x']) > 1]",
+        "//e[sum(//e) > 1]",
+        "//e[id(//e)]",
+        "//e[string-length(concat(/,/,/,/)) = 1]",
+    ] {
+        assert_eq!(doc.xpath(expression), Err(XPathError::TooLong), "{expression}");
+    }
+}
+
+#[test]
+fn a_search_of_the_largest_cib_is_far_from_the_limit() {
+    let doc = large(200_000);
+    assert_eq!(doc.xpath("//e[@id='e7']").unwrap().len(), 1);
+    assert_eq!(doc.xpath("/cib/e[@id='e7' or text()='x']|//e[199999]").unwrap().len(), 2);
 }
