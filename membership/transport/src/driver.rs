@@ -18,6 +18,7 @@ use socket2::SockAddr;
 use crate::address::{self, Places, Unresolved};
 use crate::handle::{Event, LinkStatus, Options, Shared, Sink, StartError, Status, silence};
 use crate::keyfile::{self, Key};
+use crate::pulse::Pulse;
 use crate::realtime;
 use crate::socket::{LinkSocket, Outgoing};
 use crate::state::{self, Saved};
@@ -30,6 +31,8 @@ const DATAGRAM_MAX: usize = 65_507;
 const READS: usize = 4;
 /// Batches thrown away after a pause: as much as the largest receive buffer can hold.
 const DISCARD_READS: usize = 1000;
+/// How often a pulse that is overdue is looked at again.
+const PULSE_CHECK: Duration = Duration::from_millis(50);
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long a leaving node tries to send what it has accepted, and lingers so that the others can
 /// ask for it again.
@@ -90,6 +93,7 @@ pub(crate) struct Driver {
     view: View,
     backlog: usize,
     lock_memory: bool,
+    pulse: Option<Pulse>,
     realtime: bool,
     encrypted: bool,
     leaving: Option<Instant>,
@@ -112,7 +116,7 @@ impl Driver {
         wiring: Wiring,
     ) -> Result<Driver, StartError> {
         let Wiring { shared, mail, inbox, sink } = wiring;
-        let Options { config, state_dir, lock_memory, .. } = options;
+        let Options { config, state_dir, lock_memory, pulse, .. } = options;
         let (places, unresolved) = address::resolve_nodes(&config, me)?;
         let mut sockets = Vec::new();
         let mut v6 = false;
@@ -149,6 +153,7 @@ impl Driver {
             view: View::default(),
             backlog: 0,
             lock_memory,
+            pulse,
             realtime: false,
             encrypted,
             leaving: None,
@@ -179,6 +184,7 @@ impl Driver {
         self.drain();
         while !self.done {
             self.wait();
+            self.await_pulse();
             self.read_sockets();
             self.read_mail();
             self.run_timers();
@@ -186,6 +192,25 @@ impl Driver {
         }
         self.shared.stopped.store(true, Ordering::Release);
         (self.sink)(Event::Stopped);
+    }
+
+    /// Does nothing for as long as nobody is there whom the ring could speak for.
+    fn await_pulse(&self) {
+        let Some(pulse) = &self.pulse else { return };
+        let Some(pause) = pulse.overdue() else { return };
+        if self.leaving.is_some() {
+            return;
+        }
+        tracing::error!(
+            "the daemon's main loop has not answered for {} s: this node sends nothing until it \
+             does, so that the other nodes can take over from it; look for a disk that does not \
+             answer, or a machine that is short of memory or processor time",
+            pause.as_secs()
+        );
+        while pulse.overdue().is_some() {
+            thread::sleep(PULSE_CHECK);
+        }
+        tracing::warn!("the daemon's main loop answers again: this node takes part again");
     }
 
     fn prepare_thread(&mut self) {

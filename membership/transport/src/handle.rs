@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::address::{self, AddressError};
 use crate::driver::{Driver, Mail, Wiring};
 use crate::keyfile::{self, Key, KeyError};
+use crate::pulse::Pulse;
 use crate::state;
 
 /// Largest message.
@@ -47,12 +48,23 @@ pub struct Options {
     pub incarnation: Option<Incarnation>,
     /// Lock the whole process's memory.
     pub lock_memory: bool,
+    /// The sign of life of what the ring speaks for; without it the ring speaks for a node as long
+    /// as the process runs.
+    pub pulse: Option<Pulse>,
 }
 
 impl Options {
     /// Options with nothing special.
     pub fn new(config: Config, state_dir: PathBuf) -> Options {
-        Options { config, local: None, key: None, state_dir, incarnation: None, lock_memory: false }
+        Options {
+            config,
+            local: None,
+            key: None,
+            state_dir,
+            incarnation: None,
+            lock_memory: false,
+            pulse: None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod address;
 mod driver;
 mod handle;
 mod keyfile;
+mod pulse;
 mod realtime;
 mod socket;
 mod state;
@@ -21,3 +22,4 @@ pub use handle::{
 };
 pub use keyfile::{Key, KeyError, keygen, load_key};
 pub use membership_totem::{Guarantee, Phase, Reason, RingId};
+pub use pulse::Pulse;

@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use membership_base::{NodeId, View};
-use membership_transport::{Event, Guarantee, Key, Options, StartError, SubmitError, Transport};
+use membership_transport::{
+    Event, Guarantee, Key, Options, Pulse, StartError, SubmitError, Transport,
+};
 
 /// Longest wait for anything; far more than a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,10 +30,15 @@ fn config(port: u16, count: u32, extra: &str) -> membership_conf::Config {
 }
 
 fn start(port: u16, count: u32, me: u32) -> End {
+    start_with(port, count, me, None)
+}
+
+fn start_with(port: u16, count: u32, me: u32, pulse: Option<Pulse>) -> End {
     let state = tempfile::tempdir().unwrap();
     let mut options = Options::new(config(port, count, ""), state.path().to_owned());
     options.local = Some(format!("n{me}"));
     options.key = Some(Key::from_bytes((0..=255).collect()));
+    options.pulse = pulse;
     let (sender, events) = channel();
     let sink = Box::new(move |event| {
         let _ = sender.send(event);
@@ -168,4 +175,26 @@ fn without_a_key_it_does_not_start_unless_encryption_is_off_in_words() {
     let transport = start(&off).unwrap();
     assert!(!transport.status().unwrap().encrypted);
     transport.leave();
+}
+
+#[test]
+fn a_node_whose_main_loop_does_not_answer_is_lost_until_it_does() {
+    let limit = Duration::from_secs(2);
+    let pulse = Pulse::new(limit);
+    let ends = [start(35_435, 2, 1), start_with(35_435, 2, 2, Some(pulse.clone()))];
+    // The view of both is what the loop still answers for.
+    let together = |end: &End| loop {
+        pulse.beat();
+        match end.events.recv_timeout(Duration::from_millis(100)) {
+            Ok(Event::View(view)) if view.members.len() == 2 => break,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => panic!("the thread ended"),
+        }
+    };
+    ends.iter().for_each(together);
+    ends[0].view_of(&[1]);
+    together(&ends[0]);
+    ends[0].transport.kill();
+    pulse.beat();
+    ends[1].transport.kill();
 }
