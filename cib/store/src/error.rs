@@ -39,6 +39,8 @@ pub enum ErrorKind {
     NotConnected,
     /// The membership changed before all had what a part of the cluster itself wrote.
     Overtaken,
+    /// The answer takes too long.
+    TimedOut,
 }
 
 impl ErrorKind {
@@ -59,13 +61,14 @@ impl ErrorKind {
             ErrorKind::NotInTransaction => 3,
             ErrorKind::Busy => 113,
             ErrorKind::NotConnected => 102,
+            ErrorKind::TimedOut => 124,
             ErrorKind::Overtaken => 75,
         }
     }
 
     /// The kind that tools show with this exit status.
     pub fn from_exit_code(code: i32) -> Option<ErrorKind> {
-        const ALL: [ErrorKind; 15] = [
+        const ALL: [ErrorKind; 16] = [
             ErrorKind::NoSuchItem,
             ErrorKind::Exists,
             ErrorKind::Invalid,
@@ -81,6 +84,7 @@ impl ErrorKind {
             ErrorKind::Corrupt,
             ErrorKind::Busy,
             ErrorKind::NotConnected,
+            ErrorKind::TimedOut,
         ];
         ALL.into_iter().find(|kind| kind.exit_code() == code)
     }
@@ -104,6 +108,7 @@ impl ErrorKind {
             ErrorKind::Busy => "Resource temporarily unavailable",
             ErrorKind::NotConnected => "Transport endpoint is not connected",
             ErrorKind::Overtaken => "The membership changed meanwhile",
+            ErrorKind::TimedOut => "Timer expired",
         }
     }
 }

@@ -266,6 +266,8 @@ pub mod exit {
     pub const NOSUCH: i32 = 105;
     /// No quorum.
     pub const QUORUM: i32 = 106;
+    /// Too much is asked at once.
+    pub const BUSY: i32 = 113;
     /// It took too long.
     pub const TIMEOUT: i32 = 124;
 }
