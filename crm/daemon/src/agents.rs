@@ -12,14 +12,14 @@ use std::time::Duration;
 use crm_executor::{Operation, Outcome, Status, code};
 use crm_node::Input;
 use tokio::process::Command;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use crate::daemon::Incoming;
 use crate::process::{self, Ended};
 use crate::secrets::Secrets;
-use crate::{fence, systemd};
+use crate::{fence, queue, systemd};
 
 /// Where OCF agents live (`OCF_ROOT`).
 const OCF_ROOT: &str = "/usr/lib/ocf";
@@ -37,14 +37,14 @@ pub(crate) struct Agents {
     /// Resources whose systemd unit is watched for its death.
     watches: Arc<Mutex<BTreeMap<String, AbortHandle>>>,
     /// Where a death is told.
-    sender: mpsc::UnboundedSender<Incoming>,
+    sender: queue::Sender,
     /// Agents that have been asked what they are.
     asked: Arc<Mutex<BTreeSet<crm_executor::Agent>>>,
     secrets: Secrets,
 }
 
 impl Agents {
-    pub(crate) fn new(sender: mpsc::UnboundedSender<Incoming>, secrets: Secrets) -> Agents {
+    pub(crate) fn new(sender: queue::Sender, secrets: Secrets) -> Agents {
         let (devices, watches, asked) = Default::default();
         Agents { devices, watches, sender, asked, secrets }
     }
@@ -55,7 +55,8 @@ impl Agents {
         mut operation: Operation,
         kill: oneshot::Receiver<()>,
     ) -> Outcome {
-        match self.secrets.fill_in(&operation.resource, operation.params.clone()) {
+        let (resource, params) = (operation.resource.clone(), operation.params.clone());
+        match self.secrets.filled_in(resource, params).await {
             Ok(params) => operation.params = params,
             // A stop that fails has the node fenced: the agent may well do without.
             Err(reason) if operation.action == "stop" => {
@@ -105,8 +106,7 @@ impl Agents {
         let sender = self.sender.clone();
         let watch = tokio::spawn(async move {
             match systemd::wait_until_dead(&unit).await {
-                // The loop is gone only when the process ends.
-                Ok(()) => _ = sender.send(Incoming::Node(Input::CheckNow { resource })),
+                Ok(()) => sender.send(Incoming::Node(Input::CheckNow { resource })).await,
                 Err(error) => debug!("{unit} is not watched any more: {error}"),
             }
         });
@@ -183,7 +183,8 @@ impl Agents {
 fn ocf_command(operation: &Operation) -> Result<Command, String> {
     let provider = operation.agent.provider.as_deref().unwrap_or("heartbeat");
     let name = &operation.agent.name;
-    if name.contains('/') || provider.contains('/') || name.starts_with('.') {
+    let plain = |word: &str| !word.contains(['/', '\0']) && !word.starts_with('.');
+    if !plain(name) || !plain(provider) {
         return Err(format!("ocf:{provider}:{name} is no name of an agent"));
     }
     let path: PathBuf = [OCF_ROOT, "resource.d", provider, name].iter().collect();
@@ -259,7 +260,7 @@ fn exit_reason(stderr: &str) -> String {
 
 async fn lsb(operation: &Operation, kill: oneshot::Receiver<()>) -> Outcome {
     let name = &operation.agent.name;
-    if name.contains('/') {
+    if name.contains('/') || name.starts_with('.') {
         let reason = format!("'{name}' is no name of an init script");
         return Outcome::broken(Status::Done, code::NOT_CONFIGURED, reason);
     }
@@ -288,9 +289,8 @@ mod tests {
         assert_eq!(exit_reason("nothing"), "");
     }
 
-    #[tokio::test]
-    async fn a_missing_agent_is_named() {
-        let operation = Operation {
+    fn operation(provider: &str, name: &str) -> Operation {
+        Operation {
             resource: "r".into(),
             action: "start".into(),
             interval_ms: 0,
@@ -298,14 +298,27 @@ mod tests {
             start_delay_ms: 0,
             agent: crm_executor::Agent {
                 class: "ocf".into(),
-                provider: Some("nobody".into()),
-                name: "Nothing".into(),
+                provider: Some(provider.into()),
+                name: name.into(),
             },
             params: vec![],
             tag: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn names_that_lead_out_of_the_agents_folder_are_refused() {
+        for (provider, name) in [("..", "Dummy"), (".", "x"), ("a/b", "x"), ("p", "../x")] {
+            assert!(ocf_command(&operation(provider, name)).is_err(), "{provider}:{name}");
+        }
+        assert!(ocf_command(&operation("heartbeat", "Dummy")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_missing_agent_is_named() {
+        let operation = operation("nobody", "Nothing");
         let (_kill, killed) = oneshot::channel();
-        let (sender, _receiver) = mpsc::unbounded_channel();
+        let (sender, _receiver) = queue::channel();
         let secrets = Secrets::new(Path::new("/nowhere"));
         let outcome = Agents::new(sender, secrets).run(operation, killed).await;
         assert_eq!(outcome.code, code::NOT_INSTALLED);

@@ -14,7 +14,7 @@ use cib_xml::Doc;
 use crm_history::{Fact, Recorder};
 use tracing::{info, warn};
 
-use crate::inputs::{self, New, Numbers, Owner};
+use crate::inputs::{self, New, Numbers, Owner, Series};
 use crate::plan::Computed;
 use crate::record::Record;
 
@@ -22,6 +22,8 @@ use crate::record::Record;
 const WAITING_MAX: usize = 1024;
 /// Inputs among them: each is a whole CIB.
 const INPUTS_MAX: usize = 8;
+/// Inputs of failed plans that are kept, whatever the CIB's options say.
+const FAILED_MAX: i64 = 1000;
 /// How long the end of the daemon waits for what is not written yet.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -91,6 +93,17 @@ impl Archive {
         let (path, new) = self.numbers.file(version, plan.series, plan.series_max)?;
         let offer = |new| Offered { new, cib: Arc::clone(&plan.cib), now_s: plan.now_s };
         self.offered = new.map(offer);
+        Some(path)
+    }
+
+    /// Has the input of a plan that failed written, and returns where.
+    pub(crate) fn keep_failed(&mut self, cib: &Arc<Doc>, now_s: u64) -> Option<PathBuf> {
+        if let Some(refused) = self.offered.take() {
+            self.numbers.take_back(refused.new);
+        }
+        let (path, new) = self.numbers.file(Version::of(cib), Series::Error, FAILED_MAX)?;
+        self.offered = new.map(|new| Offered { new, cib: Arc::clone(cib), now_s });
+        self.keep();
         Some(path)
     }
 

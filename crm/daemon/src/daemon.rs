@@ -1,33 +1,40 @@
 //! The main loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use cib_store::Who;
+use cib_xml::Doc;
+use crm_api::secret::{Change, Place};
 use crm_api::{Event, EventKind, Request, Response, exit};
 use crm_controller::Level;
 use crm_executor::{Outcome, Status, code};
 use crm_history::Fact;
 use crm_node::{Effect, Input, Node};
-use membership_base::Instant;
+use membership_base::{Instant, NodeId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::agents::Agents;
+use crate::alive::{Alive, BEAT};
 use crate::archive::Archive;
+use crate::errands::Errands;
 use crate::files::CibFiles;
-use crate::plan::Computed;
+use crate::plan::{Computed, Failed, Planner};
 use crate::ring::{Ring, RingEvent};
 use crate::secrets::Secrets;
 use crate::started::StartedFiles;
-use crate::{Options, fence, ipc};
+use crate::{Options, fence, ipc, lock, panics, plan, queue};
 
 /// Inputs that are taken before the timers get their turn again.
 const BURST: usize = 64;
+/// Requests of tools that may wait for their answer.
+const CLIENTS_MAX: usize = 10_000;
 /// Exit status of a daemon that must not be started again by itself.
 const EXIT_FATAL: i32 = 100;
 
@@ -38,11 +45,21 @@ pub(crate) enum Incoming {
     /// From the ring.
     Ring(RingEvent),
     /// A plan, by its number, or why there is none.
-    Planned(u32, Result<Computed, String>),
+    Planned(u32, Result<Computed, Failed>),
     /// From a tool.
     Asked(ipc::Asked),
     /// A CIB could not be written.
     DiskFailed(String),
+}
+
+impl Incoming {
+    /// Bytes of it that others on the network decide on.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Incoming::Ring(RingEvent::Node(Input::Delivered(delivered))) => delivered.bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Runs the daemon until it is told to leave; the process's exit status.
@@ -51,6 +68,7 @@ pub(crate) enum Incoming {
 /// If it cannot start: the configuration, the key, the folders or the socket are not as they must
 /// be. Nothing has been changed then.
 pub fn run(options: Options) -> anyhow::Result<i32> {
+    panics::abort_unless_contained();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("systole-worker")
@@ -72,9 +90,14 @@ struct Daemon {
     agents: Agents,
     secrets: Secrets,
     clock: Clock,
-    sender: mpsc::UnboundedSender<Incoming>,
-    receiver: mpsc::UnboundedReceiver<Incoming>,
-    asked: mpsc::Receiver<ipc::Asked>,
+    sender: queue::Sender,
+    receiver: queue::Receiver,
+    /// What the loop tells itself, which comes before everything else.
+    own: VecDeque<Input>,
+    errands: Errands,
+    planner: Planner,
+    alive: Alive,
+    requests: ipc::Requests,
     /// Tools that wait for an answer.
     clients: BTreeMap<u64, mpsc::Sender<Response>>,
     client_count: u64,
@@ -82,6 +105,8 @@ struct Daemon {
     /// How to end a resource agent's run.
     kills: BTreeMap<crm_executor::RunId, oneshot::Sender<()>>,
     exit: Option<i32>,
+    /// As long as they are held no other daemon starts here.
+    _locks: [File; 2],
 }
 
 /// The machines' clock: nanoseconds since the daemon's start.
@@ -100,7 +125,9 @@ fn wall() -> Duration {
 
 impl Daemon {
     fn start(options: Options) -> anyhow::Result<Daemon> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let locks = lock::take(&options)?;
+        let (sender, receiver) = queue::channel();
+        let alive = Alive::new();
         let clock = Clock(std::time::Instant::now());
         let files = CibFiles::open(&options.state_dir.join("cib")).with_context(|| {
             format!("cannot use the folder {}", options.state_dir.join("cib").display())
@@ -125,14 +152,14 @@ impl Daemon {
             encrypted: prepared.encrypted,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
-        let (asked_sender, asked) = mpsc::channel(256);
-        ipc::listen(&options.run_dir.join("systole.sock"), asked_sender)?;
+        let requests = ipc::listen(&options.run_dir.join("systole.sock"))?;
         info!("node {} of cluster '{}' starts", node.name(), prepared.cluster);
         let to_loop = sender.clone();
-        let ring = prepared.start(move |event| {
-            // The loop is gone only when the process ends.
-            let _ = to_loop.send(Incoming::Ring(event));
+        let ring = prepared.start(alive.pulse(), move |event| {
+            to_loop.send_message(Incoming::Ring(event));
         })?;
+        let errands =
+            Errands::start(sender.clone()).context("cannot start the thread that writes files")?;
         let secrets = Secrets::new(&options.state_dir);
         Ok(Daemon {
             node,
@@ -145,22 +172,29 @@ impl Daemon {
             clock,
             sender,
             receiver,
-            asked,
+            own: VecDeque::new(),
+            errands,
+            planner: Planner::default(),
+            alive,
+            requests,
             clients: BTreeMap::new(),
             client_count: 0,
             subscribers: Vec::new(),
             kills: BTreeMap::new(),
             exit: None,
+            _locks: locks,
         })
     }
 
     async fn serve(mut self) -> anyhow::Result<i32> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot catch signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch signals")?;
+        self.alive.ready();
         loop {
+            self.alive.beat();
             let wait = match self.node.poll_timeout() {
-                Some(at) => at.since(self.clock.now()),
-                None => Duration::from_secs(3600),
+                Some(at) => at.since(self.clock.now()).min(BEAT),
+                None => BEAT,
             };
             tokio::select! {
                 biased;
@@ -169,17 +203,21 @@ impl Daemon {
                 Some(incoming) = self.receiver.recv() => {
                     self.take(incoming);
                     for _ in 1..BURST {
-                        let Ok(incoming) = self.receiver.try_recv() else { break };
+                        let Some(incoming) = self.receiver.try_recv() else { break };
                         self.take(incoming);
                     }
                 }
-                Some(asked) = self.asked.recv() => self.take(Incoming::Asked(asked)),
+                Some(asked) = self.requests.next() => self.take(Incoming::Asked(asked)),
                 () = tokio::time::sleep(wait) => {}
             }
+            // Tools get their turn however busy the cluster is.
+            let waiting: Vec<_> = self.requests.waiting().collect();
+            waiting.into_iter().for_each(|asked| self.take(Incoming::Asked(asked)));
             let now = self.clock.now();
             if self.node.poll_timeout().is_some_and(|at| at <= now) {
                 self.node.handle_timeout(now);
                 self.carry_out();
+                self.take_own();
             }
             if let Some(status) = self.exit {
                 if status == 0 {
@@ -212,8 +250,18 @@ impl Daemon {
     }
 
     fn input(&mut self, input: Input) {
-        self.node.handle(self.clock.now(), input);
-        self.carry_out();
+        self.own.push_back(input);
+        self.take_own();
+    }
+
+    fn take_own(&mut self) {
+        while let Some(input) = self.own.pop_front() {
+            if matches!(input, Input::Shutdown) {
+                self.alive.stopping();
+            }
+            self.node.handle(self.clock.now(), input);
+            self.carry_out();
+        }
     }
 
     fn asked(&mut self, asked: ipc::Asked) {
@@ -244,6 +292,14 @@ impl Daemon {
                 reply(self.ring.cancel_wait_for_all());
             }
             request => {
+                if self.clients.len() >= CLIENTS_MAX {
+                    self.clients.retain(|_, client| !client.is_closed());
+                }
+                if self.clients.len() >= CLIENTS_MAX {
+                    let reason = format!("{CLIENTS_MAX} requests wait for their answer already");
+                    reply(Response::Failed { code: exit::BUSY, reason });
+                    return;
+                }
                 self.client_count += 1;
                 let id = self.client_count;
                 self.clients.insert(id, answer);
@@ -269,10 +325,7 @@ impl Daemon {
                         }
                     });
                 }
-                Effect::SetAside { doc, reason } => match self.files.set_aside(&doc) {
-                    Ok(path) => warn!("{reason}; the other CIB is kept as {}", path.display()),
-                    Err(error) => error!("{reason}; the other CIB could not be kept: {error}"),
-                },
+                Effect::SetAside { doc, reason } => self.set_aside(doc, reason),
                 Effect::RunAgent { run, operation, keep } => {
                     let kept = keep.map(|with| self.started.keep(&operation.resource, Some(with)));
                     match kept.transpose() {
@@ -300,33 +353,14 @@ impl Daemon {
                     }
                 }
                 Effect::RunFenceAgent { run, device, agent, options, timeout_ms } => {
-                    match self.secrets.fill_in(&device, options) {
-                        Ok(options) => self.run_fence_agent(run, agent, options, timeout_ms),
-                        Err(reason) => {
-                            self.tell(Input::FenceAgentFinished { run, result: Err(reason) })
-                        }
-                    }
+                    self.run_fence_agent(run, device, agent, options, timeout_ms);
                 }
-                Effect::KeepSecret { asked: Some((asker, number)), at_ms, change } => {
-                    let error = self.secrets.keep(&change, at_ms).err();
-                    self.tell(Input::SecretKept { asker, number, error });
+                Effect::KeepSecret { asked, at_ms, change } => {
+                    self.keep_secret(asked, at_ms, change);
                 }
-                Effect::KeepSecret { asked: None, at_ms, change } => {
-                    self.secrets.keep_newer(&change, at_ms);
-                }
-                Effect::LookAtSecrets { view, places } => {
-                    let secrets = self.secrets.times(places);
-                    self.tell(Input::SecretsFound { view, secrets });
-                }
-                Effect::ReadSecrets { places } => {
-                    for (at_ms, change) in self.secrets.to_tell(places) {
-                        self.tell(Input::SecretRead { at_ms, change });
-                    }
-                }
-                Effect::Schedule { plan, cib, now_s } => {
-                    let compute = move || crate::plan::compute(cib, now_s, plan);
-                    self.in_background(move || Incoming::Planned(plan, compute()));
-                }
+                Effect::LookAtSecrets { view, places } => self.look_at_secrets(view, places),
+                Effect::ReadSecrets { places } => self.read_secrets(places),
+                Effect::Schedule { plan, cib, now_s } => self.plan(plan, cib, now_s),
                 Effect::KeepInput => self.archive.keep(),
                 Effect::History { at_ms, fact } => self.archive.fact(at_ms, fact),
                 Effect::Reply { id, response } => {
@@ -337,6 +371,8 @@ impl Daemon {
                 Effect::Event(kind) => self.publish(kind),
                 Effect::Log(level, text) => self.log(level, text),
                 Effect::Leave => {
+                    // The ring's thread must not wait for this one.
+                    self.receiver.close();
                     self.ring.leave();
                     info!("left the cluster");
                     self.exit = Some(0);
@@ -347,23 +383,103 @@ impl Daemon {
     }
 
     /// An input for the machines that comes of carrying out an effect: taken after it.
-    fn tell(&self, input: Input) {
-        // The loop's own end of the channel is open as long as the daemon lives.
-        let _ = self.sender.send(Incoming::Node(input));
+    fn tell(&mut self, input: Input) {
+        self.own.push_back(input);
     }
 
     /// Work that takes a while, away from the loop.
     fn in_background(&self, work: impl FnOnce() -> Incoming + Send + 'static) {
         let sender = self.sender.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = sender.send(work());
+        tokio::task::spawn_blocking(move || sender.send_from_thread(work()));
+    }
+
+    fn set_aside(&self, doc: Doc, reason: String) {
+        let (files, why) = (Arc::clone(&self.files), reason.clone());
+        let sent = self.errands.send(move || {
+            match files.set_aside(&doc) {
+                Ok(path) => warn!("{reason}; the other CIB is kept as {}", path.display()),
+                Err(error) => error!("{reason}; the other CIB could not be kept: {error}"),
+            }
+            Vec::new()
+        });
+        if let Err(error) = sent {
+            error!("{why}; the other CIB could not be kept: {error}");
+        }
+    }
+
+    fn keep_secret(&mut self, asked: Option<(NodeId, u64)>, at_ms: u64, change: Change) {
+        let (secrets, place) = (self.secrets.clone(), change.place.clone());
+        let sent = self.errands.send(move || match asked {
+            Some((asker, number)) => {
+                let error = secrets.keep(&change, at_ms).err();
+                vec![Incoming::Node(Input::SecretKept { asker, number, error })]
+            }
+            None => {
+                secrets.keep_newer(&change, at_ms);
+                Vec::new()
+            }
+        });
+        match (sent, asked) {
+            (Ok(()), _) => {}
+            (Err(reason), Some((asker, number))) => {
+                self.tell(Input::SecretKept { asker, number, error: Some(reason) });
+            }
+            (Err(reason), None) => {
+                warn!("the secret value of {place} is not kept: {reason}; run 'cibsecret sync'");
+            }
+        }
+    }
+
+    fn look_at_secrets(&mut self, view: u64, places: Vec<Place>) {
+        let secrets = self.secrets.clone();
+        let sent = self.errands.send(move || {
+            vec![Incoming::Node(Input::SecretsFound { view, secrets: secrets.times(places) })]
+        });
+        if let Err(reason) = sent {
+            warn!("this node says that it has no secrets: {reason}; run 'cibsecret sync'");
+            self.tell(Input::SecretsFound { view, secrets: Vec::new() });
+        }
+    }
+
+    fn read_secrets(&self, places: Vec<(Place, u64)>) {
+        let secrets = self.secrets.clone();
+        let sent = self.errands.send(move || {
+            let read = secrets.to_tell(places).into_iter();
+            read.map(|(at_ms, change)| Incoming::Node(Input::SecretRead { at_ms, change }))
+                .collect()
+        });
+        if let Err(reason) = sent {
+            warn!("this node's secrets are not told to the others: {reason}; run 'cibsecret sync'");
+        }
+    }
+
+    fn plan(&self, plan: u32, cib: Arc<Doc>, now_s: u64) {
+        let (planner, sender) = (self.planner.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let compute = move |cib, now_s| plan::compute(cib, now_s, plan);
+            let computed = planner.plan(cib, now_s, compute).await;
+            sender.send(Incoming::Planned(plan, computed)).await;
         });
     }
 
-    fn planned(&mut self, plan: u32, computed: Result<Computed, String>) {
-        let path = computed.as_ref().ok().and_then(|computed| self.archive.offer(computed));
-        let input = path.map(|path| path.to_string_lossy().into_owned());
-        let result = computed.map(|computed| computed.transition);
+    fn planned(&mut self, plan: u32, computed: Result<Computed, Failed>) {
+        let (result, input) = match computed {
+            Ok(computed) => {
+                let path = self.archive.offer(&computed);
+                (Ok(computed.transition), path.map(|path| path.to_string_lossy().into_owned()))
+            }
+            Err(Failed { mut reason, input }) => {
+                let keep = |(cib, now_s)| self.archive.keep_failed(&cib, now_s);
+                if let Some(path) = input.and_then(keep) {
+                    reason = format!(
+                        "{reason}; its input is kept as {}: please report it with that file. \
+                         What runs goes on, and the next change leads to another attempt",
+                        path.display()
+                    );
+                }
+                (Err(reason), None)
+            }
+        };
         self.input(Input::Planned { plan, result, input });
     }
 
@@ -376,21 +492,30 @@ impl Daemon {
             let (agent, metadata) = (operation.agent.clone(), agents.metadata(&operation));
             let (outcome, metadata) = tokio::join!(agents.run(operation, killed), metadata);
             if let Some(text) = metadata {
-                let _ = sender.send(Incoming::Node(Input::Metadata { agent, text }));
+                sender.send(Incoming::Node(Input::Metadata { agent, text })).await;
             }
-            let _ = sender.send(Incoming::Node(Input::AgentFinished { run, outcome }));
+            sender.send(Incoming::Node(Input::AgentFinished { run, outcome })).await;
         });
     }
 
     fn run_fence_agent(
         &mut self,
         run: crm_fencer::RunId,
+        device: String,
         agent: String,
         options: Vec<(String, String)>,
         timeout_ms: u64,
     ) {
-        let sender = self.sender.clone();
+        let (sender, secrets) = (self.sender.clone(), self.secrets.clone());
         tokio::spawn(async move {
+            let options = match secrets.filled_in(device, options).await {
+                Ok(options) => options,
+                Err(reason) => {
+                    let result = Err(reason);
+                    sender.send(Incoming::Node(Input::FenceAgentFinished { run, result })).await;
+                    return;
+                }
+            };
             let (kill, killed) = oneshot::channel();
             let timer = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
@@ -400,7 +525,7 @@ impl Daemon {
             });
             let result = fence::run(&agent, options, killed).await;
             timer.abort();
-            let _ = sender.send(Incoming::Node(Input::FenceAgentFinished { run, result }));
+            sender.send(Incoming::Node(Input::FenceAgentFinished { run, result })).await;
         });
     }
 

@@ -4,14 +4,19 @@
 //! policy here.
 
 mod agents;
+mod alive;
 mod archive;
 mod daemon;
+mod errands;
 mod fence;
 mod files;
 mod inputs;
 mod ipc;
+mod lock;
+mod panics;
 mod plan;
 mod process;
+mod queue;
 mod record;
 mod ring;
 mod secrets;

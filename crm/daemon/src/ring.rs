@@ -7,7 +7,7 @@ use crm_api::{Membership, Response, exit};
 use crm_node::Input;
 use membership_base::{Incarnation, NodeId};
 use membership_conf::Config;
-use membership_transport::{self as transport, Event, Guarantee, SubmitError, Transport};
+use membership_transport::{self as transport, Event, Guarantee, Pulse, SubmitError, Transport};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -131,11 +131,16 @@ fn done(result: Result<(), SubmitError>) -> Response {
 
 impl Prepared {
     /// Starts the ring's thread.
-    pub(crate) fn start(self, sink: impl Fn(RingEvent) + Send + 'static) -> anyhow::Result<Ring> {
+    pub(crate) fn start(
+        self,
+        pulse: Pulse,
+        sink: impl Fn(RingEvent) + Send + 'static,
+    ) -> anyhow::Result<Ring> {
         let mut options = transport::Options::new(self.config, self.options.state_dir.join(STATE));
         options.incarnation = Some(self.incarnation);
         options.local = self.options.node;
         options.lock_memory = false;
+        options.pulse = Some(pulse);
         let names = self.nodes.clone();
         let in_words = move |reason: transport::Reason| {
             let name = |id: NodeId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());

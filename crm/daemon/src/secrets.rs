@@ -94,6 +94,20 @@ impl Secrets {
         params.into_iter().map(fill).collect()
     }
 
+    /// [`Secrets::fill_in`] on a thread that may wait for the disk.
+    pub(crate) async fn filled_in(
+        &self,
+        resource: String,
+        params: Vec<(String, String)>,
+    ) -> Result<Vec<(String, String)>, String> {
+        if params.iter().all(|(_, value)| value != MARK) {
+            return Ok(params);
+        }
+        let secrets = self.clone();
+        let read = tokio::task::spawn_blocking(move || secrets.fill_in(&resource, params));
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     fn read(&self, place: &Place) -> Result<Secret, String> {
         let (path, sign_path) = place.files(&self.folder);
         let text = |path: &PathBuf| {
