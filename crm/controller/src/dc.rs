@@ -11,7 +11,7 @@ use crm_graph::{Action, ActionKind, Transition};
 use crm_history::{Note, TransitionId};
 use membership_base::{Instant, NodeId, Rng};
 
-use self::fences::{Fence, fenced_state};
+use self::fences::{Fence, Return, fenced_state};
 use crate::flights::{Flight, Flights};
 use crate::history::{History, Tag, succeeded};
 use crate::machine::Controller;
@@ -40,6 +40,8 @@ pub(crate) struct Dc {
     fences: BTreeMap<String, Fence>,
     /// How often fencing a node has failed in a row, and when it may be tried again.
     failures: BTreeMap<String, (u32, Instant)>,
+    /// Nodes that a fence has hit after they were back from what it was for.
+    returns: BTreeMap<String, Return>,
     tickets: u64,
     /// Counts the searches for what may have arrived unseen.
     searches: u32,
@@ -73,6 +75,7 @@ impl Dc {
             flights: Flights::default(),
             fences: BTreeMap::new(),
             failures: BTreeMap::new(),
+            returns: BTreeMap::new(),
             tickets: 0,
             searches: 0,
             wait_until: None,
@@ -90,8 +93,8 @@ impl Dc {
             return None;
         }
         let flights = self.flights.next_deadline();
-        let doomed = self.fences.get(local).is_some_and(|own| own.ticket.is_some());
-        let asks = |f: &&Fence| !doomed && f.ticket.is_none() && f.action_id.is_some();
+        let doomed = self.fences.get(local).is_some_and(|own| own.asked.is_some());
+        let asks = |f: &&Fence| !doomed && f.asked.is_none() && f.action_id.is_some();
         let fences = self.fences.values().filter(asks).map(|f| f.not_before);
         let other = [self.wait_until, Some(self.recheck_at), self.pace.timer()];
         let other = other.into_iter().flatten();
@@ -267,13 +270,7 @@ impl Controller {
         dc.joined = false;
         dc.want("the membership changed");
         dc.flights.lost(lost);
-        // A fresh loss is no repetition of an old failure to fence.
-        for name in &names {
-            dc.failures.remove(name);
-            if let Some(fence) = dc.fences.get_mut(name).filter(|f| f.ticket.is_none()) {
-                fence.not_before = now;
-            }
-        }
+        self.refresh_fences(now, &names);
     }
 
     /// The step that follows every input on the DC.
@@ -565,7 +562,7 @@ impl Controller {
         if execution.aborted.is_some() {
             dc.flights.release();
             dc.fences.values_mut().for_each(|fence| fence.action_id = None);
-            dc.fences.retain(|_, fence| fence.ticket.is_some());
+            dc.fences.retain(|_, fence| fence.asked.is_some());
         }
         if !execution.is_over(dc.flights.apart() > 0) {
             return;
@@ -642,6 +639,7 @@ impl Controller {
                     execution.adopt(id);
                 }
                 dc.execution = Some(execution);
+                self.withdraw_fences();
             }
             Err(error) => {
                 self.log(Level::Error, format!("no plan could be made: {error}"));

@@ -385,6 +385,12 @@ pub enum Effect {
         /// Milliseconds that one agent run may take by default.
         timeout_ms: u64,
     },
+    /// A fence that was asked for is not needed any more: it is to end, if nothing of it has been
+    /// done yet. It is answered all the same.
+    WithdrawFence {
+        /// As it was asked for with.
+        ticket: u64,
+    },
     /// Whether this node is the DC from now on.
     Dc(bool),
     /// Leave the ring and end; everything that this node held has been stopped.

@@ -53,6 +53,9 @@ pub struct Controller {
     pub(crate) started: bool,
     /// By which life each node was last heard.
     lives: BTreeMap<NodeId, Incarnation>,
+    /// Nodes that have joined from another view since then, and may be in a life that has not been
+    /// heard.
+    pub(crate) unheard: BTreeSet<NodeId>,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -79,6 +82,7 @@ impl Controller {
             leaving: None,
             started: false,
             lives: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             effects: VecDeque::new(),
         }
     }
@@ -210,7 +214,7 @@ impl Controller {
         } else {
             self.confirmed.clear();
         }
-        self.outdate_fences(&came_apart);
+        self.unheard.extend(came_apart);
         self.view = view;
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
@@ -446,6 +450,7 @@ impl Controller {
             .filter(|(id, life)| self.lives.get(id).is_some_and(|old| old != *life))
             .map(|(id, _)| *id)
             .collect();
+        self.unheard.retain(|node| !heard.contains_key(node));
         self.lives.extend(heard);
         let name = self.name(elected).to_owned();
         if elected != self.setup.local {

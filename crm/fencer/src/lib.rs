@@ -9,6 +9,10 @@
 //!   confirmation), never on a time-out, a missing agent or a lost peer;
 //! - two requests for the same life of a target that overlap share one operation, unless the target
 //!   came into the membership another way in between;
+//! - operations on one target are carried out one after the other, so that the *on* of one does not
+//!   bring up what the *off* of the next one hits while both are under way;
+//! - what has run an agent is never given up half way: only an operation that has done nothing yet,
+//!   and that nobody else has asked for, can be withdrawn;
 //! - every request ends in exactly one [`Record`] that is not pending.
 
 mod device;
@@ -115,6 +119,11 @@ pub enum Message {
     },
     /// The operation is over; sent by its owner.
     End(Record),
+    /// Who asked for it needs it no more: it ends if nothing has been done yet.
+    Withdraw {
+        /// Its number.
+        id: OperationId,
+    },
     /// A person vouches that the node is down.
     Confirm {
         /// Number of the entry that tells it.
@@ -166,6 +175,12 @@ pub enum Input {
         client: String,
         /// Milliseconds that one agent run may take, where the device does not say otherwise.
         timeout_ms: u64,
+    },
+    /// A request is not needed any more: its operation ends if nothing of it has been done yet, and
+    /// nobody else has asked for it. Answered by the operation's end in either case.
+    Withdraw {
+        /// The request.
+        ticket: u64,
     },
     /// A person vouches that the node is down.
     Confirm {
@@ -235,6 +250,11 @@ pub struct Fencer {
     pending: BTreeMap<OperationId, Record>,
     /// Those whose target has come another way since they began.
     outdated: BTreeSet<OperationId>,
+    /// Those that more than one has asked for.
+    shared: BTreeSet<OperationId>,
+    /// Numbers the operations as they are asked for.
+    order: BTreeMap<OperationId, u64>,
+    begun: u64,
     /// Operations that this node directs.
     owned: BTreeMap<OperationId, Operation>,
     /// What runs on this node, and for whom.
@@ -270,6 +290,9 @@ impl Fencer {
             runs: 0,
             pending: BTreeMap::new(),
             outdated: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            order: BTreeMap::new(),
+            begun: 0,
             owned: BTreeMap::new(),
             running: BTreeMap::new(),
             tickets: Vec::new(),
@@ -299,6 +322,11 @@ impl Fencer {
                 let message = Message::Begin { id, target, action, life, client, timeout_ms };
                 self.effects.push_back(Effect::Broadcast(message));
             }
+            Input::Withdraw { ticket } => {
+                let id = self.tickets.iter().find(|known| known.0 == ticket).map(|t| t.1.clone());
+                let message = id.map(|id| Effect::Broadcast(Message::Withdraw { id }));
+                self.effects.extend(message);
+            }
             Input::Confirm { target, client } => {
                 let id = OperationId { owner: String::new(), ..self.new_id(&target) };
                 let at_s = self.wall_s(now);
@@ -325,7 +353,8 @@ impl Fencer {
 
     /// When [`Fencer::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.owned.values().filter_map(Operation::deadline).min()
+        let first = self.owned.iter().filter(|(id, _)| self.is_first(id));
+        first.filter_map(|(_, operation)| operation.deadline()).min()
     }
 
     /// What ended, oldest first, then what is pending.
@@ -407,6 +436,13 @@ impl Fencer {
                 }
             }
             Message::End(record) => self.end(record),
+            Message::Withdraw { id } => {
+                if !self.shared.contains(&id)
+                    && let Some(operation) = self.owned.get_mut(&id)
+                {
+                    operation.withdraw();
+                }
+            }
             Message::Confirm { id, target, client, at_s } => {
                 self.confirmed(id, target, client, at_s);
             }
@@ -443,10 +479,13 @@ impl Fencer {
             for ticket in self.tickets.iter_mut().filter(|t| t.1 == record.id) {
                 ticket.1 = twin.id.clone();
             }
+            self.shared.insert(twin.id.clone());
             return;
         }
         let (id, target) = (record.id.clone(), record.target.clone());
         let action = record.action.clone();
+        self.begun += 1;
+        self.order.insert(id.clone(), self.begun);
         self.pending.insert(id.clone(), record);
         // It was asked for while its director was being lost.
         let members = self.members.clone();
@@ -545,7 +584,8 @@ impl Fencer {
 
     /// Lets every operation of this node take its next step.
     fn advance(&mut self, now: Instant) {
-        let ids: Vec<OperationId> = self.owned.keys().cloned().collect();
+        let first = |id: &&OperationId| self.is_first(id);
+        let ids: Vec<OperationId> = self.owned.keys().filter(first).cloned().collect();
         for id in ids {
             while let Some(operation) = self.owned.get_mut(&id) {
                 match operation.next(now) {
@@ -587,8 +627,19 @@ impl Fencer {
         }
     }
 
+    /// Whether no earlier operation on the same target is under way, or this one is to end.
+    fn is_first(&self, id: &OperationId) -> bool {
+        let withdrawn = self.owned.get(id).is_some_and(Operation::is_withdrawn);
+        let Some(record) = self.pending.get(id).filter(|_| !withdrawn) else { return true };
+        let order = |id: &OperationId| self.order.get(id);
+        let earlier = |r: &&Record| r.target == record.target && order(&r.id) < order(id);
+        !self.pending.values().any(|r| earlier(&r))
+    }
+
     fn end(&mut self, record: Record) {
         self.pending.remove(&record.id);
+        self.order.remove(&record.id);
+        self.shared.remove(&record.id);
         self.owned.remove(&record.id);
         let outdated = self.outdated.remove(&record.id);
         let answered = |t: &(u64, OperationId)| t.1 == record.id;

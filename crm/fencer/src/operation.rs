@@ -148,6 +148,19 @@ impl Operation {
         }
     }
 
+    /// It is not needed any more: it ends, unless an agent has been run for it.
+    pub(crate) fn withdraw(&mut self) {
+        if self.attempts == 0 && self.outcome.is_none() {
+            let text = "withdrawn before anything was done: it is not needed any more";
+            self.outcome = Some(State::Failed(text.to_owned()));
+        }
+    }
+
+    /// Whether it ends without anything having been done.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.attempts == 0 && self.outcome.is_some()
+    }
+
     /// An attempt has ended.
     pub(crate) fn ran(&mut self, now: Instant, attempt: u64, error: Option<String>) {
         let Some(flight) = self.flight.take_if(|f| f.attempt == attempt) else { return };

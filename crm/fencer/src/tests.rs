@@ -348,3 +348,85 @@ fn a_person_can_vouch_for_a_node() {
     assert_eq!(bench.ended[0].1.state, State::Done);
     assert_eq!(bench.ended[0].1.device.as_deref(), Some("manual_ack"));
 }
+
+#[test]
+fn operations_on_one_target_are_carried_out_one_after_the_other() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "pcmk_host_list=n3")));
+    let mut bench = Bench::new(&["n1", "n2"], &config);
+    let runs = |fencer: &mut Fencer| {
+        let effects = std::iter::from_fn(|| fencer.poll_effect());
+        let runs = effects.filter_map(|effect| match effect {
+            Effect::Run { run, .. } => Some(run),
+            _ => None,
+        });
+        runs.collect::<Vec<_>>()
+    };
+    let begin = |number, life| {
+        let (owner, asked_by) = ("n1".to_owned(), "n1".to_owned());
+        let id = OperationId { owner, life: 7, asked_by, number };
+        let (target, action) = ("n3".to_owned(), "reboot".to_owned());
+        let client = "test".to_owned();
+        let life = Some(life);
+        Message::Begin { id, target, action, life, client, timeout_ms: 1000 }
+    };
+    let fencer = &mut bench.fencers[0];
+    fencer.handle(at(0), Input::Delivered("n1".into(), begin(2, 1)));
+    let [first] = runs(fencer)[..] else { panic!("it begins") };
+    fencer.handle(at(0), Input::Delivered("n1".into(), begin(1, 2)));
+    assert_eq!(runs(fencer), [], "one is under way");
+    fencer.handle(at(1), Input::Finished { run: first, result: Ok(String::new()) });
+    let effects = std::iter::from_fn(|| fencer.poll_effect());
+    let end = effects.filter_map(|effect| match effect {
+        Effect::Broadcast(message @ Message::End(_)) => Some(message),
+        _ => None,
+    });
+    for message in end.collect::<Vec<_>>() {
+        fencer.handle(at(1), Input::Delivered("n1".into(), message));
+    }
+    assert_eq!(runs(fencer).len(), 1, "it is the next one's turn");
+}
+
+#[test]
+fn what_has_not_begun_can_be_withdrawn_and_what_has_cannot() {
+    let params = "pcmk_host_list=n3 pcmk_delay_base=5s";
+    let config = config(&format!("<resources>{}</resources>", device("d", params)));
+    for (shared, begun) in [(false, false), (false, true), (true, false)] {
+        let mut bench = Bench::new(&["n1"], &config);
+        let fencer = &mut bench.fencers[0];
+        let settle = |fencer: &mut Fencer| {
+            let mut runs = 0;
+            let mut ended = Vec::new();
+            while let Some(effect) = fencer.poll_effect() {
+                match effect {
+                    Effect::Broadcast(message) => {
+                        fencer.handle(at(1), Input::Delivered("n1".into(), message));
+                    }
+                    Effect::Run { .. } => runs += 1,
+                    Effect::Ended { tickets, record, .. } => ended.push((tickets, record.state)),
+                }
+            }
+            (runs, ended)
+        };
+        let request = |ticket| Input::Request {
+            ticket,
+            target: "n3".into(),
+            action: "reboot".into(),
+            life: Some(1),
+            client: "test".into(),
+            timeout_ms: 1000,
+        };
+        fencer.handle(at(1), request(1));
+        if shared {
+            fencer.handle(at(1), request(2));
+        }
+        assert_eq!(settle(fencer), (0, vec![]), "it is delayed");
+        if begun {
+            fencer.handle_timeout(at(5001));
+            assert_eq!(settle(fencer), (1, vec![]));
+        }
+        fencer.handle(at(2), Input::Withdraw { ticket: 1 });
+        let (runs, ended) = settle(fencer);
+        assert_eq!(runs, 0);
+        assert_eq!(ended.len(), usize::from(!shared && !begun), "{shared} {begun}: {ended:?}");
+    }
+}

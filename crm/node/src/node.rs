@@ -529,6 +529,13 @@ impl Node {
                     crm_fencer::Input::Request { ticket, target, action, life, client, timeout_ms };
                 self.fencer.handle(now, input);
             }
+            E::WithdrawFence { ticket: own } => {
+                let asked = |asker: &Asker| matches!(asker, Asker::Controller(t) if *t == own);
+                let found = self.fence_tickets.iter().find(|(_, asker)| asked(asker));
+                if let Some(ticket) = found.map(|(ticket, _)| *ticket) {
+                    self.fencer.handle(now, crm_fencer::Input::Withdraw { ticket });
+                }
+            }
             E::Dc(dc) => {
                 self.attributes.handle(now, crm_attributes::Input::Writer(dc));
                 let stored = cib::stored_attributes(self.cib().root(), &self.view, &self.setup);

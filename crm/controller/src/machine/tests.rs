@@ -107,6 +107,19 @@ impl Test {
         }
     }
 
+    /// The plan that the DC has asked for has these nodes fenced; one that was overtaken is made
+    /// again.
+    fn plan(&mut self, nodes: &[&str]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        loop {
+            let plan = self.controller.plans;
+            effects.extend(self.handle(fencing(plan, nodes)));
+            if self.controller.plans == plan {
+                return effects;
+            }
+        }
+    }
+
     /// Whether the controller tells in the next view what it knows of `db`.
     fn tells(&mut self, members: &[(u32, u64)]) -> bool {
         self.tells_with(members, &[])
@@ -496,4 +509,97 @@ fn a_dc_that_is_being_fenced_leaves_the_others_to_the_next_one() {
     };
     let effects = test.handle(Input::Fenced(fenced));
     assert_eq!(fences(&effects).first().map(|f| f.0), Some("n2"), "{effects:?}");
+}
+
+/// The DC of three has asked for a fence of node 3, which is lost. Returns its ticket.
+fn fencing_the_third() -> (Test, u64) {
+    let mut test = Test::new(1);
+    test.view(&[(1, 1), (2, 2)]);
+    let effects = test.plan(&["n3"]);
+    let [("n3", ticket)] = fences(&effects)[..] else { panic!("{effects:?}") };
+    (test, ticket)
+}
+
+fn third_is_fenced(ticket: u64) -> Input {
+    Input::Fenced(Fenced {
+        tickets: vec![ticket],
+        target: "n3".into(),
+        action: "reboot".into(),
+        error: None,
+        client: "controller".into(),
+        life: Some(Incarnation(3)),
+        outdated: true,
+    })
+}
+
+/// The fence for an earlier life ends the one that has just joined, its *on* brings up the next one,
+/// which a second fence would end, and so on.
+#[test]
+fn a_node_lost_while_its_fence_is_under_way_may_return_before_it_is_fenced_again() {
+    for returns in [true, false] {
+        let (mut test, ticket) = fencing_the_third();
+        test.nobody_new = false;
+        test.view(&[(1, 1), (2, 2), (3, 4)]);
+        test.nobody_new = true;
+        test.view(&[(1, 1), (2, 2)]);
+        let effects = test.plan(&["n3"]);
+        assert_eq!(fences(&effects), [], "one is under way");
+        let effects = test.handle(third_is_fenced(ticket));
+        assert_eq!(fences(&effects), [], "its node is on its way back");
+        let told = effects.iter().find_map(|effect| match effect {
+            Effect::Log(_, text) if text.contains("n3 is fenced") => Some(text.as_str()),
+            _ => None,
+        });
+        assert!(told.is_some_and(|text| text.contains("in 5 s")), "{effects:?}");
+        let next = if returns {
+            test.view(&[(1, 1), (2, 2), (3, 5)]);
+            test.plan(&[])
+        } else {
+            test.plan(&["n3"])
+        };
+        assert_eq!(fences(&next), [], "it has time");
+        test.controller.handle_timeout(NOW + Duration::from_secs(6));
+        let next: Vec<Effect> = std::iter::from_fn(|| test.controller.poll_effect()).collect();
+        assert_eq!(fences(&next).len(), usize::from(!returns), "{next:?}");
+    }
+}
+
+#[test]
+fn a_fence_of_a_life_that_was_back_for_a_while_counts_if_that_life_has_said_so() {
+    let (mut test, ticket) = fencing_the_third();
+    test.nobody_new = false;
+    test.view(&[(1, 1), (2, 2), (3, 3)]);
+    test.nobody_new = true;
+    test.view(&[(1, 1), (2, 2)]);
+    assert_eq!(fences(&test.plan(&["n3"])), [], "one is under way");
+    let effects = test.handle(third_is_fenced(ticket));
+    let states = |effects: &[Effect]| format!("{effects:?}").contains("fenced\\\" join=");
+    assert!(states(&effects), "{effects:?}");
+    assert_eq!(fences(&effects), []);
+}
+
+#[test]
+fn a_fence_that_a_new_plan_does_not_need_is_withdrawn_once() {
+    let withdrawn = |effects: &[Effect]| {
+        let tickets = effects.iter().filter_map(|effect| match effect {
+            Effect::WithdrawFence { ticket } => Some(*ticket),
+            _ => None,
+        });
+        tickets.collect::<Vec<_>>()
+    };
+    let (mut test, ticket) = fencing_the_third();
+    test.view(&[(1, 1), (2, 2)]);
+    assert_eq!(withdrawn(&test.plan(&["n3"])), [0; 0], "it is needed");
+    test.nobody_new = false;
+    test.view(&[(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(withdrawn(&test.plan(&[])), [ticket]);
+    test.nobody_new = true;
+    test.hear(2, Message::Replan { reason: "x".into() });
+    assert_eq!(withdrawn(&test.plan(&[])), [0; 0]);
+    let Input::Fenced(fenced) = third_is_fenced(ticket) else { unreachable!() };
+    let error = Some("withdrawn".to_owned());
+    test.handle(Input::Fenced(Fenced { error, ..fenced }));
+    // That was no failure: the next one is asked for at once.
+    test.view(&[(1, 1), (2, 2)]);
+    assert_eq!(fences(&test.plan(&["n3"])).len(), 1);
 }
