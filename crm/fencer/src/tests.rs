@@ -363,10 +363,10 @@ fn operations_on_one_target_are_carried_out_one_after_the_other() {
     };
     let begin = |number, life| {
         let (owner, asked_by) = ("n1".to_owned(), "n1".to_owned());
-        let id = OperationId { owner, life: 7, asked_by, number };
+        let id = OperationId { owner, life: Incarnation(7), asked_by, number };
         let (target, action) = ("n3".to_owned(), "reboot".to_owned());
         let client = "test".to_owned();
-        let life = Some(life);
+        let life = Some(Incarnation(life));
         Message::Begin { id, target, action, life, client, timeout_ms: 1000 }
     };
     let fencer = &mut bench.fencers[0];
@@ -411,7 +411,7 @@ fn what_has_not_begun_can_be_withdrawn_and_what_has_cannot() {
             ticket,
             target: "n3".into(),
             action: "reboot".into(),
-            life: Some(1),
+            life: Some(Incarnation(1)),
             client: "test".into(),
             timeout_ms: 1000,
         };

@@ -173,6 +173,11 @@ impl Node {
         self.store.doc()
     }
 
+    /// Whether that is the CIB of all members of the view.
+    pub fn is_synced(&self) -> bool {
+        self.store.is_synced()
+    }
+
     /// The local node's name.
     pub fn name(&self) -> &str {
         &self.setup.nodes[&self.setup.local]

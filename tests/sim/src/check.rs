@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use cib_store::Version;
 use membership_base::{NodeId, View};
 
+/// More fences of one host for one fault than any chain of them needs: that for the loss, one for the
+/// life that it hit, and so on with growing pauses.
+const CUTS_MAX: u32 = 4;
+
 /// What the checkers have seen; the first violation is kept.
 #[derive(Default)]
 pub struct Checker {
@@ -20,7 +24,11 @@ pub struct Checker {
     views: BTreeMap<(u64, NodeId), Vec<NodeId>>,
     versions: BTreeMap<NodeId, Version>,
     acknowledged: BTreeSet<String>,
-    /// What was violated first.
+    /// How often a host's power was cut since the last fault.
+    power_cuts: BTreeMap<NodeId, u32>,
+    /// The CIB that members of a view hold at a version, and who was seen with it first.
+    replicas: BTreeMap<(u64, Vec<NodeId>, Version), (NodeId, String)>,
+    /// What was was violated first.
     pub violation: Option<String>,
 }
 
@@ -78,6 +86,22 @@ impl Checker {
     /// A host has lost its power: nothing runs there, but nobody may conclude it from silence.
     pub fn power_lost(&mut self, host: NodeId) {
         self.active.values_mut().for_each(|hosts| _ = hosts.remove(&host));
+    }
+
+    /// Something new goes wrong, that fences may be for.
+    pub fn fault(&mut self) {
+        self.power_cuts.clear();
+    }
+
+    /// A fence device has cut a host's power. Each fence has a loss that it is for: one may end the
+    /// life that was back from that loss, and another one the next, but no more.
+    pub fn power_cut(&mut self, host: NodeId) {
+        let count = self.power_cuts.entry(host).or_default();
+        *count += 1;
+        if *count > CUTS_MAX {
+            let text = format!("invariant 5: host {host} is fenced {count} times for one fault");
+            self.fail(text);
+        }
     }
 
     /// A host's fence was confirmed by its device.
@@ -153,6 +177,23 @@ impl Checker {
             self.fail(format!(
                 "invariant 4: node {host} goes from version {old} back to {version}"
             ));
+        }
+    }
+
+    /// A host is in sync in a view, at this version, with a CIB of this digest: so is everybody who
+    /// is at that version in that view.
+    pub fn replica(&mut self, host: NodeId, view: &View, version: Version, digest: String) {
+        let (first, known) = self
+            .replicas
+            .entry((view.id, view.members.clone(), version))
+            .or_insert_with(|| (host, digest.clone()));
+        if *known != digest {
+            let text = format!(
+                "invariant 3: the CIBs of nodes {first} and {host} differ at version {version} in \
+                 view {}",
+                view.id
+            );
+            self.fail(text);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use cib_store::disk;
+use cib_store::{Version, disk};
 use crm_executor::StartedWith;
 use crm_node::{Node, Setup};
 use membership_base::{Guarantee, Incarnation, Instant, NodeId, View};
@@ -31,6 +31,8 @@ pub(crate) struct Daemon {
     pub(crate) life: u64,
     /// Messages that the ring has not taken yet, in order.
     pub(crate) outbox: VecDeque<(Vec<u8>, Guarantee)>,
+    /// The view and version at which its CIB was compared with the others' last.
+    pub(crate) compared: Option<(u64, Version)>,
 }
 
 /// One simulated host.
@@ -105,6 +107,7 @@ impl Host {
             delivering: View::default(),
             life: incarnation.0,
             outbox: VecDeque::new(),
+            compared: None,
         });
         self.running.clear();
     }

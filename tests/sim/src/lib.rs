@@ -21,4 +21,4 @@ pub mod check;
 mod host;
 mod world;
 
-pub use world::{Report, Scenario, all_stops_fail, run, slow_start};
+pub use world::{Report, Scenario, all_stops_fail, run, short_outages, slow_start};

@@ -23,7 +23,7 @@ use crate::check::Checker;
 use crate::host::Host;
 
 pub(crate) use agents::Run;
-pub use script::{all_stops_fail, slow_start};
+pub use script::{all_stops_fail, short_outages, slow_start};
 
 /// What a run is a function of.
 #[derive(Clone, Debug)]
@@ -130,6 +130,10 @@ struct Faults {
     dead_bmcs: BTreeSet<NodeId>,
     agents_fail_per_mille: u64,
     agents_slow_per_mille: u64,
+    /// Added to what a fence device takes before and after it switches.
+    slow_bmc_ms: u64,
+    /// Hosts are up again as soon as they have power.
+    fast_boots: bool,
     over: bool,
 }
 
@@ -382,7 +386,20 @@ impl World {
             host.wake_at = Some(at);
             self.schedule(at, What::Wake(id));
         }
-        let version = Version::of(self.host(id).daemon.as_ref().map(|d| d.node.cib()).expect("up"));
+        self.check_replica(id);
+    }
+
+    /// Looks at a host's CIB if it has changed.
+    fn check_replica(&mut self, id: NodeId) {
+        let Some(daemon) = &mut self.host(id).daemon else { return };
+        let version = Version::of(daemon.node.cib());
+        let seen = daemon.node.is_synced().then_some((daemon.delivering.id, version));
+        if seen.is_some() && seen != daemon.compared {
+            daemon.compared = seen;
+            let view = daemon.delivering.clone();
+            let digest = cib_xml::digest::v2_unfiltered(daemon.node.cib().root());
+            self.checker.replica(id, &view, version, digest);
+        }
         self.checker.version(id, version);
     }
 
@@ -497,7 +514,9 @@ impl World {
                 let target = self.names.iter().find(|(_, n)| **n == name).map(|(id, _)| *id);
                 let target = target.unwrap_or_default();
                 self.trace(|| format!("{id} runs the fence agent: {action} {name}"));
-                self.after(20, 400, What::PowerSwitched { host: id, life, run, action, target });
+                let slow = self.faults.slow_bmc_ms;
+                let switched = What::PowerSwitched { host: id, life, run, action, target };
+                self.after(20 + slow, 400 + slow, switched);
             }
             Effect::Schedule { plan, cib, now_s } => {
                 let now_s = i64::try_from(now_s).unwrap_or(0);
@@ -577,9 +596,13 @@ impl World {
         }
         if matches!(action.as_str(), "off" | "reboot") {
             self.counts[2] += 1;
+            if self.faults.agents_fail_per_mille == 0 {
+                self.checker.power_cut(target);
+            }
             self.cut_power(target);
         }
-        self.after(10, 300, What::FenceDone { host: id, life, run, action, target });
+        let slow = self.faults.slow_bmc_ms;
+        self.after(10 + slow, 300 + slow, What::FenceDone { host: id, life, run, action, target });
     }
 
     fn fence_done(
@@ -602,7 +625,8 @@ impl World {
         if matches!(action, "off" | "reboot") {
             self.checker.fenced(target);
             if action == "reboot" {
-                self.after(500, 3000, What::Boot(target));
+                let (low, high) = if self.faults.fast_boots { (50, 300) } else { (500, 3000) };
+                self.after(low, high, What::Boot(target));
             }
         }
         self.input(id, Input::FenceAgentFinished { run, result: Ok(String::new()) });

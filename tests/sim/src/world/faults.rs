@@ -32,9 +32,10 @@ impl World {
             return;
         }
         self.counts[4] += 1;
+        self.checker.fault();
         let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
         let id = NodeId(1 + nth);
-        match self.rng.below(14) {
+        match self.rng.below(17) {
             0 | 1 => {
                 let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
                 let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
@@ -68,7 +69,13 @@ impl World {
             }
             9 => self.faults.agents_fail_per_mille = self.rng.below(2) * self.rng.below(200),
             10 => self.faults.agents_slow_per_mille = self.rng.below(2) * self.rng.below(300),
-            11 => self.restart_with_another_clock(id),
+            11 => self.faults.slow_bmc_ms = self.rng.below(2) * (500 + self.rng.below(1500)),
+            12 => self.faults.fast_boots = !self.faults.fast_boots,
+            13 => {
+                self.cut_power(id);
+                self.after(200, 900, What::Boot(id));
+            }
+            14 => self.restart_with_another_clock(id),
             _ => self.flap(id),
         }
         self.after(300, 6000, What::Fault);

@@ -40,6 +40,25 @@ pub fn all_stops_fail(scenario: &Scenario) -> Report {
     world.report()
 }
 
+/// A node loses its power for a moment, again and again, and is back before its fence device, which
+/// is slow, has cut the power for it. Boots are fast.
+pub fn short_outages(scenario: &Scenario) -> Report {
+    let mut world = World::started(scenario);
+    world.faults.slow_bmc_ms = 1000;
+    world.faults.fast_boots = true;
+    for nth in 0..3 {
+        let id = NodeId(1 + nth % scenario.nodes);
+        world.checker.fault();
+        world.cut_power(id);
+        world.after(500, 700, What::Boot(id));
+        let now_ms = world.now.as_millis();
+        world.until(now_ms + 40_000);
+        let (well, places) = (world.is_well(), world.places());
+        world.checker.require(well, || format!("after outage {nth}: {}", places.join(", ")));
+    }
+    world.report()
+}
+
 impl World {
     /// A cluster that has started.
     fn started(scenario: &Scenario) -> World {
