@@ -154,11 +154,17 @@ trait Runtime {
 }
 
 pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
+    if matches!(action, "monitor" | "stop") {
+        return match (Config::of_what_is_there(context), action) {
+            (Some(config), "monitor") => monitor(context, &config),
+            (Some(config), _) => stop(&config),
+            (None, "monitor") => Err(Failure::answer(ExitCode::NotRunning)),
+            (None, _) => Ok(()),
+        };
+    }
     let config = Config::of(context)?;
     match action {
         "start" => start(&config),
-        "stop" => stop(&config),
-        "monitor" => monitor(context, &config),
         "reload-agent" => monitor(context, &config),
         "validate-all" => {
             if context.check_level() >= 10 {
@@ -180,11 +186,7 @@ impl Config {
             command::split(context.parameter(name).unwrap_or(""))
                 .ok_or_else(|| configured(format!("{name} has a quote that does not end")))
         };
-        let name = context.parameter("name").unwrap_or(context.instance()).replace(':', "-");
-        let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(valid) {
-            return Err(configured(format!("name={name} is not a name for a container")));
-        }
+        let name = Self::name(context)?;
         let image = context.required("image")?.to_owned();
         if image.starts_with('-') {
             return Err(configured(format!("image={image} is not a name of an image")));
@@ -209,12 +211,52 @@ impl Config {
         })
     }
 
+    fn name(context: &Context) -> Result<String, Failure> {
+        let name = context.parameter("name").unwrap_or(context.instance()).replace(':', "-");
+        let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(valid) {
+            return Err(configured(format!("name={name} is not a name for a container")));
+        }
+        Ok(name)
+    }
+
+    /// What it takes to look for the container and to stop it; none if no container can have the
+    /// name, or no runtime is the one that is named.
+    fn of_what_is_there(context: &Context) -> Option<Self> {
+        let name = Self::name(context).ok()?;
+        let runtime = context.parameter("runtime").unwrap_or("auto").to_owned();
+        let socket = context.parameter("socket").map(str::to_owned);
+        let unknown = |f: Failure| f.code == ExitCode::Configured;
+        if socket.is_none() && command::Command::find(&runtime).is_err_and(unknown) {
+            return None;
+        }
+        let seconds = context.readable::<u64>("stop_timeout").unwrap_or(10);
+        Some(Self {
+            image: String::new(),
+            name,
+            run_opts: Vec::new(),
+            run_cmd: Vec::new(),
+            network: None,
+            ports: Vec::new(),
+            allow_pull: false,
+            // What is not known to be of no use is not removed.
+            reuse: context.flag("reuse").unwrap_or(true),
+            stop_timeout: Duration::from_secs(seconds).min(context.timeout() * 3 / 4),
+            monitor_cmd: context.parameter("monitor_cmd").map(str::to_owned),
+            runtime,
+            socket,
+        })
+    }
+
     fn command(&self) -> Result<command::Command, Failure> {
         command::Command::find(&self.runtime)
     }
 
     fn runtime(&self) -> Result<Box<dyn Runtime>, Failure> {
         match &self.socket {
+            Some(path) if !std::path::Path::new(path).exists() => {
+                Err(Failure::new(ExitCode::NotInstalled, format!("There is no socket {path}")))
+            }
             Some(path) => Ok(Box::new(api::Socket::new(path))),
             None => Ok(Box::new(self.command()?)),
         }
@@ -255,8 +297,11 @@ fn start(config: &Config) -> Result<(), Failure> {
 
 fn stop(config: &Config) -> Result<(), Failure> {
     let runtime = match config.runtime() {
-        // Without the runtime there can be no container of it.
-        Err(failure) if failure.code == ExitCode::NotInstalled => return Ok(()),
+        // Without the runtime there can be no container of it. A socket comes and goes with its
+        // server, and leaves containers: then the cluster knows whether one was started here.
+        Err(failure) if failure.code == ExitCode::NotInstalled && config.socket.is_none() => {
+            return Ok(());
+        }
         other => other?,
     };
     if runtime.state(&config.name)? == State::Running {

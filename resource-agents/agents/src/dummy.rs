@@ -85,6 +85,9 @@ pub(crate) const METADATA: Metadata = Metadata {
 };
 
 pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
+    if matches!(action, "monitor" | "stop") {
+        return look_or_stop(context, action);
+    }
     let state = StateFile::of(context, "dummy")?;
     let pause_s = context.parsed::<u32>("op_sleep", "a number of seconds")?.unwrap_or(0);
     if action == "validate-all" {
@@ -97,18 +100,6 @@ pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
             fail_if_listed(context, "fail_start_on", action)?;
             state.write("running")
         }
-        "stop" => {
-            fail_if_listed(context, "fail_stop_on", action)?;
-            state.remove()
-        }
-        "monitor" => match state.read()? {
-            Some(_) => Ok(()),
-            None if context.is_probe() => Err(Failure::answer(ExitCode::NotRunning)),
-            None => Err(Failure::new(
-                ExitCode::NotRunning,
-                format!("State file {} is missing", state.path().display()),
-            )),
-        },
         "reload-agent" => require_running(&state),
         "migrate_to" => {
             require_running(&state)?;
@@ -118,6 +109,29 @@ pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
         }
         "migrate_from" => state.write("running"),
         _ => Err(Failure::answer(ExitCode::Unimplemented)),
+    }
+}
+
+/// The actions that go by what is there.
+fn look_or_stop(context: &Context, action: &str) -> Result<(), Failure> {
+    if let Err(failure) = write_environment(context) {
+        eprintln!("{}", failure.reason.unwrap_or_default());
+    }
+    let pause_s = context.readable::<u32>("op_sleep").unwrap_or(0);
+    sleep(Duration::from_secs(pause_s.into()));
+    let state = StateFile::possible(context, "dummy");
+    if action == "stop" {
+        fail_if_listed(context, "fail_stop_on", action)?;
+        return state.map_or(Ok(()), |state| state.remove());
+    }
+    let Some(state) = state else { return Err(Failure::answer(ExitCode::NotRunning)) };
+    match state.read()? {
+        Some(_) => Ok(()),
+        None if context.is_probe() => Err(Failure::answer(ExitCode::NotRunning)),
+        None => Err(Failure::new(
+            ExitCode::NotRunning,
+            format!("State file {} is missing", state.path().display()),
+        )),
     }
 }
 

@@ -9,6 +9,8 @@
 //! - every action is idempotent: starting what runs and stopping what is stopped succeed;
 //! - `monitor` says "running" only after it has looked, and "not running" only when it is sure;
 //! - `stop` succeeds only when the resource is seen to be gone;
+//! - `monitor` and `stop` answer by what is there, whatever the parameters: what cannot have been
+//!   started with them is not running (a stop that failed for a typo would cost the node its power);
 //! - a parameter is never executed by a shell unless its description says so.
 
 mod container;

@@ -110,6 +110,13 @@ impl Context {
             .map_err(|_| Failure::new(ExitCode::Configured, format!("{name}={text} is not {kind}")))
     }
 
+    /// The same for actions that go by what is there: a value that cannot be read is the default.
+    pub(crate) fn readable<T: FromStr>(&self, name: &str) -> Option<T> {
+        let given = self.parameter(name).and_then(|text| text.trim().parse().ok());
+        let default = || self.metadata.parameter(name)?.default?.parse().ok();
+        given.or_else(default)
+    }
+
     /// A yes-or-no parameter in any of the spellings OCF agents take.
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Failure> {
         let text = self.parameter(name).unwrap_or("false");

@@ -64,6 +64,14 @@ pub(crate) const METADATA: Metadata = Metadata {
 };
 
 pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
+    if matches!(action, "monitor" | "stop") {
+        return match (StateFile::possible(context, "process"), action) {
+            (Some(state), "monitor") => monitor(context, &state),
+            (Some(state), _) => stop(context, &state),
+            (None, "monitor") => Err(Failure::answer(ExitCode::NotRunning)),
+            (None, _) => Ok(()),
+        };
+    }
     let command = context.parameter("command").unwrap_or_default().to_owned();
     let mut words = command.split_whitespace();
     let Some(program) = words.next().filter(|p| Path::new(p).is_absolute()) else {
@@ -80,16 +88,21 @@ pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
         )),
         "validate-all" => Ok(()),
         "start" => start(&state, program, words),
-        "stop" => stop(context, &state),
-        "monitor" | "reload-agent" => match running(&state)? {
-            Some(_) => Ok(()),
-            None if state.read()?.is_some() && !context.is_probe() => {
-                Err(Failure::new(ExitCode::NotRunning, format!("{program} has ended by itself")))
-            }
-            None => Err(Failure::answer(ExitCode::NotRunning)),
-        },
+        "reload-agent" => monitor(context, &state),
         _ => Err(Failure::answer(ExitCode::Unimplemented)),
     }
+}
+
+fn monitor(context: &Context, state: &StateFile) -> Result<(), Failure> {
+    if running(state)?.is_some() {
+        return Ok(());
+    }
+    if state.read()?.is_some() && !context.is_probe() {
+        let program = context.parameter("command").unwrap_or_default();
+        let program = program.split_whitespace().next().unwrap_or("the program");
+        return Err(Failure::new(ExitCode::NotRunning, format!("{program} has ended by itself")));
+    }
+    Err(Failure::answer(ExitCode::NotRunning))
 }
 
 /// What the state file says: the process and when it was started, in clock ticks since the host's
@@ -148,8 +161,7 @@ fn start<'a>(
 
 fn stop(context: &Context, state: &StateFile) -> Result<(), Failure> {
     let Some(pid) = running(state)? else { return state.remove() };
-    let patience_s =
-        context.parsed::<u64>("stop_timeout", "a number of seconds")?.unwrap_or(STOP_TIMEOUT_S);
+    let patience_s = context.readable::<u64>("stop_timeout").unwrap_or(STOP_TIMEOUT_S);
     signal(pid, Signal::SIGTERM)?;
     let begun = Instant::now();
     let mut killed = false;

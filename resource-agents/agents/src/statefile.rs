@@ -29,6 +29,12 @@ impl StateFile {
         Ok(Self { path: context.state_folder().join(format!("{agent}-{instance}.state")) })
     }
 
+    /// The same for a look at what is there: none if the parameter names no file that a start could
+    /// have written.
+    pub(crate) fn possible(context: &Context, agent: &str) -> Option<Self> {
+        Self::of(context, agent).ok()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

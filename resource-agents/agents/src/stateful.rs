@@ -68,15 +68,24 @@ enum Role {
 }
 
 pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
+    let possible = StateFile::possible(context, "stateful");
+    if action == "stop" {
+        // Before the role is read: a damaged state file must not keep it from stopping.
+        publish(None);
+        return possible.map_or(Ok(()), |state| state.remove());
+    }
+    if action == "monitor" {
+        let Some(state) = possible else { return Err(Failure::answer(ExitCode::NotRunning)) };
+        return match role(&state)? {
+            Role::Unpromoted => Ok(()),
+            Role::Promoted => Err(Failure::answer(ExitCode::Promoted)),
+            Role::Stopped => Err(Failure::answer(ExitCode::NotRunning)),
+        };
+    }
     let state = StateFile::of(context, "stateful")?;
     let scores = Scores::of(context)?;
     if action == "validate-all" {
         return Ok(());
-    }
-    if action == "stop" {
-        // Before the role is read: a damaged state file must not keep it from stopping.
-        publish(None);
-        return state.remove();
     }
     let role = role(&state)?;
     match action {
@@ -88,11 +97,6 @@ pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
             publish(Some(scores.unpromoted));
             Ok(())
         }
-        "monitor" => match role {
-            Role::Unpromoted => Ok(()),
-            Role::Promoted => Err(Failure::answer(ExitCode::Promoted)),
-            Role::Stopped => Err(Failure::answer(ExitCode::NotRunning)),
-        },
         "promote" => {
             require_running(role)?;
             state.write("promoted")?;

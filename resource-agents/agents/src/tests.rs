@@ -54,6 +54,64 @@ fn wrong_parameters_are_configuration_errors() {
     check("container", "validate-all", &[image, ("OCF_RESKEY_name", "web")], ExitCode::Success);
 }
 
+/// A stop that fails costs the node its power: it never does for a parameter that is wrong.
+#[test]
+fn probes_and_stops_answer_by_what_is_there_whatever_the_parameters() {
+    let state = ("OCF_RESKEY_state", "relative");
+    let cases: [(&str, &[(&str, &str)]); 17] = [
+        ("vip", &[]),
+        ("vip", &[("OCF_RESKEY_ip", "10.77.99.1/16")]),
+        ("vip", &[("OCF_RESKEY_ip", "192.0.2.77"), ("OCF_RESKEY_nic", "nowhere0")]),
+        ("vip", &[("OCF_RESKEY_ip", "192.0.2.77"), ("OCF_RESKEY_cidr_netmask", "99")]),
+        ("vip", &[("OCF_RESKEY_ip", "192.0.2.77"), ("OCF_RESKEY_arp_count", "many")]),
+        ("container", &[]),
+        ("container", &[("OCF_RESKEY_name", "-rf")]),
+        ("container", &[("OCF_RESKEY_image", "--privileged")]),
+        ("container", &[("OCF_RESKEY_runtime", "dokcer")]),
+        ("container", &[("OCF_RESKEY_runtime", "/no/podman"), ("OCF_RESKEY_run_opts", "'x")]),
+        ("process", &[]),
+        ("process", &[("OCF_RESKEY_command", "relative")]),
+        ("process", &[state]),
+        ("dummy", &[state]),
+        ("dummy", &[("OCF_RESKEY_op_sleep", "long"), ("OCF_RESKEY_envfile", "/no/such/file")]),
+        ("stateful", &[state]),
+        ("stateful", &[("OCF_RESKEY_promoted_score", "x")]),
+    ];
+    // No runtime is installed as far as `container` sees, and state files are where none is.
+    let folder = std::env::temp_dir().join(format!("systole-nothing-{}", std::process::id()));
+    let nothing =
+        [("HA_RSCTMP", folder.to_str().unwrap()), ("OCF_RESOURCE_INSTANCE", "systole-agents-test")];
+    for (agent, variables) in cases {
+        let variables: Vec<_> = variables.iter().chain(&nothing).copied().collect();
+        let missing = [("OCF_RESKEY_runtime", "/no/podman")];
+        let runtime = variables.iter().any(|(name, _)| *name == "OCF_RESKEY_runtime");
+        let further = if agent == "container" && !runtime { &missing[..] } else { &[] };
+        let variables: Vec<_> = variables.iter().chain(further).copied().collect();
+        check(agent, "monitor", &variables, ExitCode::NotRunning);
+        check(agent, "stop", &variables, ExitCode::Success);
+    }
+}
+
+#[test]
+fn what_runs_is_found_and_stopped_though_other_parameters_are_wrong() {
+    let folder = std::env::temp_dir().join(format!("systole-wrong-{}", std::process::id()));
+    let place =
+        [("HA_RSCTMP", folder.to_str().unwrap()), ("OCF_RESOURCE_INSTANCE", "systole-agents-test")];
+    let cases = [
+        ("process", ("OCF_RESKEY_command", "/bin/sleep 600"), ("OCF_RESKEY_command", "sleep")),
+        ("dummy", ("OCF_RESKEY_op_sleep", "0"), ("OCF_RESKEY_op_sleep", "long")),
+        ("stateful", ("OCF_RESKEY_promoted_score", "9"), ("OCF_RESKEY_promoted_score", "x")),
+    ];
+    for (agent, right, wrong) in cases {
+        let with = |pair| place.iter().copied().chain([pair]).collect::<Vec<_>>();
+        check(agent, "start", &with(right), ExitCode::Success);
+        check(agent, "monitor", &with(wrong), ExitCode::Success);
+        check(agent, "stop", &with(wrong), ExitCode::Success);
+        check(agent, "monitor", &with(right), ExitCode::NotRunning);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn dummy_life() {
     let folder = std::env::temp_dir().join(format!("systole-agents-{}", std::process::id()));

@@ -136,12 +136,19 @@ enum Broadcast {
 }
 
 pub(crate) fn act(context: &Context, action: &str) -> Result<(), Failure> {
+    if matches!(action, "monitor" | "stop") {
+        return match (address(context), action) {
+            (Ok(wish), "monitor") => monitor(context, &wish),
+            (Ok(wish), _) => stop(&wish),
+            // What is no address is on no interface.
+            (Err(_), "monitor") => Err(Failure::answer(ExitCode::NotRunning)),
+            (Err(_), _) => Ok(()),
+        };
+    }
     let config = Config::of(context)?;
     match action {
         "start" => start(&config),
-        "stop" => stop(&config),
-        "monitor" => monitor(context, &config),
-        "reload-agent" => monitor(context, &config),
+        "reload-agent" => monitor(context, &config.wish),
         "validate-all" => validate(context, &config),
         _ => Err(Failure::answer(ExitCode::Unimplemented)),
     }
@@ -151,30 +158,42 @@ fn configured(reason: String) -> Failure {
     Failure::new(ExitCode::Configured, reason)
 }
 
+/// The address, and the interface if one is given: what tells whether it is there.
+fn address(context: &Context) -> Result<Wish, Failure> {
+    let text = context.required("ip")?;
+    let ip = text
+        .trim()
+        .parse()
+        .map_err(|_| configured(format!("ip={text} is not an IPv4 or IPv6 address")))?;
+    let nic = nic_and_label(context).0;
+    Ok(Wish { ip, prefix_len: None, nic })
+}
+
+/// The old notation INTERFACE:LABEL is understood as well.
+fn nic_and_label(context: &Context) -> (Option<String>, Option<String>) {
+    match context.parameter("nic").map(str::trim) {
+        None => (None, None),
+        Some(text) => match text.split_once(':') {
+            Some((name, label)) => (Some(name.to_owned()), Some(label.to_owned())),
+            None => (Some(text.to_owned()), None),
+        },
+    }
+}
+
 impl Config {
     fn of(context: &Context) -> Result<Self, Failure> {
-        let text = context.required("ip")?;
-        let ip: IpAddr = text
-            .trim()
-            .parse()
-            .map_err(|_| configured(format!("ip={text} is not an IPv4 or IPv6 address")))?;
+        let wish = address(context)?;
+        let ip = wish.ip;
         let prefix_len = match context.parameter("cidr_netmask") {
             None => None,
             Some(text) => Some(place::prefix_len(text, ip).ok_or_else(|| {
                 configured(format!("cidr_netmask={text} does not fit the address {ip}"))
             })?),
         };
-        // The old notation INTERFACE:LABEL is understood as well.
-        let (nic, nic_label) = match context.parameter("nic").map(str::trim) {
-            None => (None, None),
-            Some(text) => match text.split_once(':') {
-                Some((name, label)) => (Some(name.to_owned()), Some(label.to_owned())),
-                None => (Some(text.to_owned()), None),
-            },
-        };
+        let nic_label = nic_and_label(context).1;
         let label = context.parameter("iflabel").map(str::to_owned).or(nic_label);
         Ok(Self {
-            wish: Wish { ip, prefix_len, nic },
+            wish: Wish { prefix_len, ..wish },
             label: label.filter(|_| ip.is_ipv4()),
             broadcast: broadcast(context)?,
             nodad: context.flag("nodad")?,
@@ -384,10 +403,10 @@ fn announce(config: &Config, link: &Link) {
     }
 }
 
-fn stop(config: &Config) -> Result<(), Failure> {
+fn stop(wish: &Wish) -> Result<(), Failure> {
     let mut present = Present::look()?;
     let before = present.addresses.clone();
-    for (link, address) in present.holders(&config.wish) {
+    for (link, address) in present.holders(wish) {
         let removed = present.netlink.delete_address(link.index, address.ip, address.prefix_len);
         match removed {
             Ok(()) => eprintln!("{} is no longer on {}", address.ip, link.name),
@@ -397,11 +416,9 @@ fn stop(config: &Config) -> Result<(), Failure> {
         restore_siblings(&mut present.netlink, &before, &address)?;
     }
     let present = Present::look()?;
-    match present.holders(&config.wish).first() {
+    match present.holders(wish).first() {
         None => Ok(()),
-        Some((link, _)) => {
-            Err(Failure::generic(format!("{} is still on {}", config.wish.ip, link.name)))
-        }
+        Some((link, _)) => Err(Failure::generic(format!("{} is still on {}", wish.ip, link.name))),
     }
 }
 
@@ -435,14 +452,14 @@ fn restore_siblings(
     Ok(())
 }
 
-fn monitor(context: &Context, config: &Config) -> Result<(), Failure> {
+fn monitor(context: &Context, wish: &Wish) -> Result<(), Failure> {
     let present = Present::look()?;
-    let holders = present.holders(&config.wish);
+    let holders = present.holders(wish);
     let Some((link, address)) = holders.first() else {
         if context.is_probe() {
             return Err(Failure::answer(ExitCode::NotRunning));
         }
-        let reason = format!("{} is on no interface", config.wish.ip);
+        let reason = format!("{} is on no interface", wish.ip);
         return Err(Failure::new(ExitCode::NotRunning, reason));
     };
     refuse_if_unusable(link, address)
