@@ -11,8 +11,11 @@
 //! - a call that is in flight past its time-out is killed once, and reported as timed out however
 //!   its process ends;
 //! - what a resource was started with is kept before its agent is called, and is what it is stopped
-//!   with.
+//!   with;
+//! - a stop that its agent refuses has failed only if the resource may be active (`activity.rs`).
 
+mod activity;
+mod agent;
 mod queue;
 mod started;
 

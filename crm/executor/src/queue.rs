@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use membership_base::Instant;
 
+use crate::activity::Activity;
 use crate::started::{Started, StartedWith};
 use crate::{Effect, Input, Operation, Outcome, RecurringTable, Report, RunId, Status, code};
 
@@ -51,6 +52,7 @@ pub struct Executor {
     lanes: BTreeMap<String, Lane>,
     recurring: RecurringTable,
     started: Started,
+    activity: Activity,
     effects: VecDeque<Effect>,
     calls: u32,
     runs: u64,
@@ -60,7 +62,8 @@ impl Executor {
     /// An executor that has called nothing yet. `started` is what an earlier daemon on this host has
     /// left running: all that was kept by [`Effect::Keep`].
     pub fn new(started: BTreeMap<String, StartedWith>) -> Executor {
-        Executor { started: Started::new(started), ..Executor::default() }
+        let activity = Activity::new(started.keys().cloned());
+        Executor { activity, started: Started::new(started), ..Executor::default() }
     }
 
     /// Takes one input; drain [`Executor::poll_effect`] before the next.
@@ -236,6 +239,7 @@ impl Executor {
         let run = RunId(self.runs);
         let prepared = self.started.prepare(&mut job.operation);
         let operation = job.operation.clone();
+        self.activity.begins(&operation);
         lane.flight = Some(Flight {
             run,
             deadline: now + Duration::from_millis(operation.timeout_ms.max(1)),
@@ -267,6 +271,7 @@ impl Executor {
         } else {
             outcome
         };
+        let outcome = self.activity.ended(&operation, outcome);
         if let Some(with) = self.started.ended(&operation, &outcome) {
             let resource = operation.resource.clone();
             self.effects.push_back(Effect::Keep { resource, with });
@@ -415,6 +420,24 @@ mod tests {
         executor.handle_timeout(at(6000));
         let effects = drain(&mut executor);
         assert!(matches!(&effects[1], Effect::Report(r) if r.outcome.status == Status::TimedOut));
+    }
+
+    #[test]
+    fn a_refused_stop_is_reported_as_done_unless_the_resource_was_started() {
+        for (before, reported) in [("monitor", code::OK), ("start", code::NOT_INSTALLED)] {
+            let mut executor = Executor::new(BTreeMap::new());
+            let end = |run, code| Input::Finished { run: RunId(run), outcome: Outcome::done(code) };
+            executor.handle(at(0), Input::Execute(op("a", before, 0)));
+            executor.handle(at(1), end(1, if before == "start" { 0 } else { 5 }));
+            executor.handle(at(2), Input::Execute(op("a", "stop", 0)));
+            drain(&mut executor);
+            executor.handle(at(3), end(2, code::NOT_INSTALLED));
+            let effects = drain(&mut executor);
+            assert!(
+                matches!(&effects[..], [Effect::Report(r)] if r.outcome.code == reported),
+                "{before}: {effects:?}"
+            );
+        }
     }
 
     fn is_cancelled(effects: &[Effect]) -> bool {
