@@ -156,6 +156,9 @@ impl Prepared {
                 R::CommitLoss => "the commit token was lost".to_owned(),
                 R::NoConsensus => "the members did not agree in time".to_owned(),
                 R::Paused => "this machine stood still".to_owned(),
+                R::Diverged(id) => {
+                    format!("node {} has other messages under the same numbers", name(id))
+                }
                 R::NotReceiving(id) => format!("node {} does not receive", name(id)),
             }
         };

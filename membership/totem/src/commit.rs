@@ -30,7 +30,7 @@ pub(crate) struct Forming {
 impl Totem {
     /// Everybody agrees and we are the representative.
     pub(crate) fn begin_commit(&mut self, members: &[NodeId]) {
-        let id = RingId { seq: self.ring_seq + RING_STEP, rep: self.me };
+        let id = RingId { seq: self.ring_seq.saturating_add(RING_STEP), rep: self.me };
         self.note_ring_seq(id.seq);
         let infos = members.iter().map(|node| {
             let ours = *node == self.me;
@@ -53,7 +53,9 @@ impl Totem {
     /// First sight of a commit token: fill in our part and pass it on.
     fn take_commit(&mut self, mut commit: Commit) {
         let ring = &self.ring;
-        let old = OldRing { ring: ring.id, aru: ring.aru, high: ring.high, safe: ring.safe };
+        let digest = ring.digest_at(ring.aru).unwrap_or(0);
+        let old =
+            OldRing { ring: ring.id, aru: ring.aru, high: ring.high, safe: ring.safe, digest };
         for member in commit.members.iter_mut().filter(|m| m.node == self.me) {
             member.old = Some(old);
             member.attachment.clone_from(&self.attachment);
@@ -88,6 +90,13 @@ impl Totem {
         let ours = (self.settings.incarnation, self.generation);
         let mine = commit.members.iter().find(|m| m.node == self.me);
         let sorted = commit.members.is_sorted_by(|a, b| a.node < b.node);
+        // It goes round as a token does.
+        let at = commit.members.iter().position(|m| m.node == self.me).unwrap_or(0);
+        let before =
+            commit.members.iter().cycle().skip(at + commit.members.len().max(1) - 1).next();
+        if before.map(|m| m.node) != Some(from) {
+            return;
+        }
         let current = mine.is_some_and(|m| (m.incarnation, m.generation) == ours);
         if !sorted || !current || commit.members.first().map(|m| m.node) != Some(commit.ring.rep) {
             return;
@@ -127,6 +136,9 @@ impl Totem {
             return;
         }
         self.confirm_sent();
+        if let Some((with, seq)) = self.find_divergence(&commit.members) {
+            return self.diverged(with, seq);
+        }
         let Some(forming) = &mut self.forming else { return };
         forming.ring.token_seq = commit.token_seq;
         self.timers.token_loss = Some(self.now + self.settings.timing.commit);
@@ -142,6 +154,15 @@ impl Totem {
                 ..Token::default()
             });
         }
+    }
+
+    /// A member of our old ring that has other messages than we have.
+    fn find_divergence(&self, infos: &[CommitMember]) -> Option<(NodeId, u64)> {
+        let theirs = infos.iter().filter_map(|i| Some((i.node, i.old?)));
+        let mut shared = theirs.filter(|(_, old)| old.ring == self.ring.id);
+        let differs =
+            |old: &OldRing| self.ring.digest_at(old.aru).is_some_and(|ours| ours != old.digest);
+        shared.find(|(_, old)| differs(old)).map(|(node, old)| (node, old.aru))
     }
 
     fn enter_recovery(&mut self, infos: &[CommitMember]) {

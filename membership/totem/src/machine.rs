@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use membership_base::{Delivered, Guarantee, Instant, NodeId};
+use membership_base::{Delivered, Guarantee, Incarnation, Instant, NodeId, Rng};
 
 use crate::commit::Forming;
 use crate::gather::Gather;
 use crate::outbox::{Assembler, Outbox};
-use crate::peers::{Liveness, Peer, SOON};
-use crate::seal::{self, Keyring, OVERHEAD, Reject, Sealer};
+use crate::peers::{Challenge, Liveness, Peer, SOON};
+use crate::seal::{self, ALL, Header, Keyring, OVERHEAD, Opener, Reject, Sealer};
 use crate::settings::Settings;
 use crate::store::Ring;
 use crate::wire::{ATTACHMENT_MAX, DATA_HEADER, Frame, NODES_MAX, Phase, RingId, Token};
@@ -18,6 +18,10 @@ use crate::wire::{ATTACHMENT_MAX, DATA_HEADER, Frame, NODES_MAX, Phase, RingId, 
 /// Ring sequence numbers are made durable this far ahead, so that forming a ring never waits for
 /// the disk.
 const PERSIST_AHEAD: u64 = 1 << 20;
+
+/// A ring's number is believed up to this far ahead of those that we know: more than all rings of a
+/// million restarts.
+const RING_SEQ_AHEAD: u64 = 1 << 40;
 
 /// The good-bye is not repeated later, so it goes out as several datagrams at once.
 const LEAVE_REPEAT: usize = 3;
@@ -94,6 +98,8 @@ pub enum Reason {
     Paused,
     /// The node does not receive messages although its heartbeats arrive.
     NotReceiving(NodeId),
+    /// The node has other messages than we have under the same numbers.
+    Diverged(NodeId),
 }
 
 /// What the machine tells the driver.
@@ -145,6 +151,32 @@ pub enum Effect {
     /// The local node was paused this long: what it believed of the cluster may be outdated. What
     /// has arrived meanwhile is outdated as well: the driver shall throw it away.
     Paused(Duration),
+    /// A peer has other messages than we have under the same numbers, which must never happen. We
+    /// leave its ring, and nobody comes along with us into the next view, so that the layers above
+    /// compare what they have.
+    Diverged {
+        /// The peer.
+        with: NodeId,
+        /// The number of a message up to which the two orders are not the same.
+        seq: u64,
+    },
+    /// A peer has restarted with an incarnation that is not larger than the one before: its state
+    /// folder was lost and its clock set back, or it runs twice.
+    IncarnationFell {
+        /// The peer.
+        node: NodeId,
+        /// What it had.
+        from: Incarnation,
+        /// What it has.
+        to: Incarnation,
+    },
+    /// A frame names a ring number so far ahead that no cluster comes to it; it is not believed.
+    RingNumberRefused {
+        /// Who sent the frame, as far as one can tell.
+        from: NodeId,
+        /// The number.
+        ring_seq: u64,
+    },
     /// A datagram was not taken.
     Rejected {
         /// The link's number.
@@ -220,6 +252,8 @@ pub struct Totem {
     pub(crate) phase: Phase,
     pub(crate) keyring: Keyring,
     sealer: Sealer,
+    /// For the numbers of challenges.
+    rng: Rng,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// The installed ring; before the first one, a ring of the local node alone with number 0.
     pub(crate) ring: Ring,
@@ -264,6 +298,7 @@ impl Totem {
             phase: Phase::Idle,
             keyring,
             sealer,
+            rng: Rng::new(settings.salt),
             peers,
             ring: Ring::new(RingId { seq: 0, rep: me }, vec![me]),
             forming: None,
@@ -418,12 +453,9 @@ impl Totem {
             self.enter(Phase::Left);
             return;
         }
-        let bytes = Arc::new(self.seal(&Frame::Leave.encode()));
-        let targets: Vec<(NodeId, u8)> =
-            self.peers.values().flat_map(|p| p.links().map(|l| (p.id, l))).collect();
-        for (to, link) in targets.iter().cycle().take(targets.len() * LEAVE_REPEAT) {
-            let bytes = bytes.clone();
-            self.effects.push_back(Effect::Transmit { to: *to, link: *link, bytes });
+        let targets: Vec<NodeId> = self.peers.keys().copied().collect();
+        for _ in 0..LEAVE_REPEAT {
+            self.send_bytes(&targets, &Frame::Leave.encode(), true);
         }
         self.enter(Phase::Left);
         self.held = None;
@@ -446,16 +478,66 @@ impl Totem {
         let header = self.keyring.peek(bytes)?;
         let from = header.sender;
         let peer = self.peers.get_mut(&from).ok_or(Reject::Sender)?;
-        let opened = seal::open(&self.keyring, &mut peer.opener, &header, bytes)?;
+        let place = (self.me, link);
+        let opened = seal::open(&self.keyring, &mut peer.opener, &header, place, bytes)?;
         let frame = Frame::decode(&opened.frame).map_err(|_| Reject::Frame)?;
-        if let Some(incarnation) = opened.new_incarnation {
-            self.on_new_incarnation(from, incarnation);
+        if let Frame::Challenge(number) = frame {
+            self.send(&[from], &Frame::Answer(number));
         }
-        self.on_frame(from, link, frame);
-        Ok(())
+        if opened.proven {
+            self.on_frame(from, link, frame);
+            return Ok(());
+        }
+        match frame {
+            Frame::Answer(number) if peer_awaits(&self.peers, from, number) => {
+                self.on_proof(from, &header);
+                Ok(())
+            }
+            _ => self.challenge(from, &header),
+        }
+    }
+
+    /// Something came from an incarnation that we do not know. It may be a new one, or somebody
+    /// repeats what an earlier one has sent: only the former can answer.
+    fn challenge(&mut self, from: NodeId, header: &Header) -> Result<(), Reject> {
+        let (now, timing) = (self.now, &self.settings.timing);
+        let Some(peer) = self.peers.get_mut(&from) else { return Ok(()) };
+        // While the one that we know is heard, only a later one can have taken its place.
+        if header.incarnation <= peer.incarnation && peer.is_heard_within(now, timing.suspect) {
+            return Err(Reject::Unproven);
+        }
+        let challenge = peer.challenge.get_or_insert_with(|| Challenge {
+            number: self.rng.next_u64(),
+            first: now,
+            last: None,
+        });
+        if challenge.last.is_some_and(|at| now.since(at) < SOON) {
+            return Ok(());
+        }
+        challenge.last = Some(now);
+        let (number, waiting) = (challenge.number, now.since(challenge.first));
+        let unanswered = waiting > timing.suspect;
+        self.send(&[from], &Frame::Challenge(number));
+        if unanswered { Err(Reject::Unproven) } else { Ok(()) }
+    }
+
+    /// The incarnation with this header has answered our challenge: it is there now.
+    fn on_proof(&mut self, from: NodeId, header: &Header) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.challenge = None;
+        peer.opener = Some(Opener::new(header));
+        let (before, now) = (peer.incarnation, header.incarnation);
+        if now <= before {
+            self.effects.push_back(Effect::IncarnationFell { node: from, from: before, to: now });
+        }
+        self.on_new_incarnation(from, now);
     }
 
     fn on_frame(&mut self, from: NodeId, link: u8, frame: Frame) {
+        if let Some(seq) = frame.ring_seq().filter(|seq| !self.is_plausible(*seq)) {
+            self.effects.push_back(Effect::RingNumberRefused { from, ring_seq: seq });
+            return;
+        }
         if !matches!(frame, Frame::Leave) {
             self.on_heard(from, link);
         }
@@ -470,11 +552,12 @@ impl Totem {
             return;
         }
         match frame {
-            Frame::Heartbeat(_) => {}
+            Frame::Heartbeat(_) | Frame::Challenge(_) => {}
+            Frame::Answer(_) => self.on_needless_answer(from),
             Frame::Join(join) => self.on_join(from, join),
             Frame::Commit(commit) => self.on_commit(from, commit),
             Frame::Token(token) => self.on_token(from, token),
-            Frame::Data(data) => self.on_data(data),
+            Frame::Data(data) => self.on_data(from, data),
             Frame::Wake(ring) => self.on_wake(ring),
             Frame::TokenAck(ring, token_seq) => self.on_token_evidence(from, ring, token_seq),
             Frame::Leave => self.on_leave(from),
@@ -484,8 +567,8 @@ impl Totem {
     /// Remembers the highest ring number, and asks for a durable reserve in time.
     pub(crate) fn note_ring_seq(&mut self, seq: u64) {
         self.ring_seq = self.ring_seq.max(seq);
-        if self.ring_seq + PERSIST_AHEAD / 4 > self.persisted {
-            self.persisted = self.ring_seq + PERSIST_AHEAD;
+        if self.ring_seq.saturating_add(PERSIST_AHEAD / 4) > self.persisted {
+            self.persisted = self.ring_seq.saturating_add(PERSIST_AHEAD);
             self.effects.push_back(Effect::Persist { ring_seq: self.persisted });
         }
     }
@@ -495,8 +578,17 @@ impl Totem {
         self.settings.datagram.saturating_sub(OVERHEAD + 2 * DATA_HEADER).max(512)
     }
 
-    pub(crate) fn seal(&mut self, frame: &[u8]) -> Vec<u8> {
-        self.sealer.seal(&self.keyring, frame)
+    /// Whether a ring may have this number. Without encryption anybody can claim one, and what is
+    /// believed once is kept on disk.
+    fn is_plausible(&self, ring_seq: u64) -> bool {
+        ring_seq <= self.ring_seq.saturating_add(RING_SEQ_AHEAD)
+    }
+
+    /// The incarnation that we know is still there, whoever sent what made us ask.
+    fn on_needless_answer(&mut self, from: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.challenge = None;
+        }
     }
 
     /// Sends a frame to some nodes, each over its best link.
@@ -506,15 +598,31 @@ impl Totem {
 
     /// Sends an encoded frame; `every_link` is for when the best link is in doubt.
     pub(crate) fn send_bytes(&mut self, targets: &[NodeId], frame: &[u8], every_link: bool) {
-        let bytes = Arc::new(self.seal(frame));
+        let mut by_link: BTreeMap<u8, Vec<NodeId>> = BTreeMap::new();
         for to in targets {
             let Some(peer) = self.peers.get(to) else { continue };
-            let best = if every_link { None } else { peer.best_link() };
-            let links: Vec<u8> = best.map_or_else(|| peer.links().collect(), |l| vec![l]);
-            for link in links {
-                let bytes = bytes.clone();
-                self.effects.push_back(Effect::Transmit { to: *to, link, bytes });
+            match peer.best_link().filter(|_| !every_link) {
+                Some(link) => by_link.entry(link).or_default().push(*to),
+                None => peer.links().for_each(|l| by_link.entry(l).or_default().push(*to)),
             }
         }
+        for (link, targets) in by_link {
+            self.transmit(link, &targets, frame);
+        }
     }
+
+    /// Seals a frame once for all that it goes to over this link.
+    pub(crate) fn transmit(&mut self, link: u8, targets: &[NodeId], frame: &[u8]) {
+        let to = if let [only] = targets { *only } else { ALL };
+        let bytes = Arc::new(self.sealer.seal(&self.keyring, to, link, frame));
+        for to in targets {
+            self.effects.push_back(Effect::Transmit { to: *to, link, bytes: bytes.clone() });
+        }
+    }
+}
+
+/// Whether `from` was asked for this number.
+fn peer_awaits(peers: &BTreeMap<NodeId, Peer>, from: NodeId, number: u64) -> bool {
+    let challenge = peers.get(&from).and_then(|p| p.challenge.as_ref());
+    challenge.is_some_and(|c| c.number == number)
 }

@@ -5,7 +5,6 @@
 //! *dead* when it stays silent, and *alive* again with the first sign. Only death touches the ring.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use membership_base::{Incarnation, Instant, NodeId};
@@ -39,10 +38,19 @@ struct Link {
     up: bool,
 }
 
+/// A number that a peer was asked to send back.
+pub(crate) struct Challenge {
+    pub(crate) number: u64,
+    pub(crate) first: Instant,
+    pub(crate) last: Option<Instant>,
+}
+
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     links: Vec<Link>,
     pub(crate) opener: Option<Opener>,
+    /// Asked of an incarnation of it that we do not know.
+    pub(crate) challenge: Option<Challenge>,
     pub(crate) incarnation: Incarnation,
     /// It has named our incarnation at least once in this incarnation of its own.
     pub(crate) verified: bool,
@@ -77,6 +85,7 @@ impl Peer {
             id: node.node,
             links: links.collect(),
             opener: None,
+            challenge: None,
             incarnation: Incarnation::default(),
             verified: false,
             liveness: Liveness::Unheard,
@@ -117,6 +126,10 @@ impl Peer {
 
     pub(crate) fn is_present(&self) -> bool {
         !self.left && matches!(self.liveness, Liveness::Alive | Liveness::Suspect)
+    }
+
+    pub(crate) fn is_heard_within(&self, now: Instant, time: Duration) -> bool {
+        self.is_present() && now.since(self.last_heard) < time
     }
 
     /// Heard, hearing us, and authentic.
@@ -270,10 +283,7 @@ impl Totem {
             heard: self.heard_list(),
             members: self.ring.members.clone(),
         });
-        let bytes = Arc::new(self.seal(&frame.encode()));
-        for to in targets {
-            self.effects.push_back(Effect::Transmit { to: *to, link, bytes: bytes.clone() });
-        }
+        self.transmit(link, targets, &frame.encode());
     }
 
     pub(crate) fn heard_list(&self) -> Vec<Heard> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::machine::{Effect, Reason, Totem, Unconfirmed};
-use crate::store::Ring;
+use crate::store::{Inserted, Ring};
 use crate::wire::{Data, Frame, Phase, REQUESTS_MAX, RingId, Token};
 
 /// Batches up to this size go out whole before the token.
@@ -60,14 +60,20 @@ impl Totem {
     }
 
     pub(crate) fn on_token(&mut self, from: NodeId, token: Token) {
+        let me = self.me;
         let Some(ring) = self.active() else { return };
-        if ring.id != token.ring || !ring.contains(from) {
+        // A token comes from the member before us, and from nobody else.
+        if ring.id != token.ring || ring.previous_before(me) != from {
             return;
         }
         if token.token_seq <= ring.token_seq {
             let ack = Frame::TokenAck(token.ring, token.token_seq);
             self.send(&[from], &ack);
             return;
+        }
+        let (seq, digest) = token.digest;
+        if ring.digest_at(seq).is_some_and(|ours| ours != digest) {
+            return self.diverged(from, seq);
         }
         ring.token_seq = token.token_seq;
         let idle = token.seq == ring.passed_seq
@@ -215,6 +221,9 @@ impl Totem {
             ring.safe = ring.safe.max(before.min(token.aru));
         }
         ring.passed_aru = Some(token.aru);
+        // Whoever comes next has received that much, or nearly so: it can compare.
+        let until = ring.aru.min(token.aru);
+        token.digest = ring.digest_at(until).map_or((0, 0), |digest| (until, digest));
     }
 
     fn write_pending(&mut self, token: &mut Token) {
@@ -245,20 +254,29 @@ impl Totem {
         }
     }
 
-    pub(crate) fn on_data(&mut self, data: Data) {
+    /// Another member has other messages under the same numbers.
+    pub(crate) fn diverged(&mut self, with: NodeId, seq: u64) {
+        self.effects.push_back(Effect::Diverged { with, seq });
+        self.ring.disown(self.me);
+        self.start_gather(Reason::Diverged(with));
+    }
+
+    pub(crate) fn on_data(&mut self, from: NodeId, data: Data) {
         match self.phase {
             Phase::Operational | Phase::Gather if data.ring == self.ring.id => {
-                let news = self.ring.insert(data);
-                if news && self.phase == Phase::Operational {
-                    self.deliver_ready();
+                let seq = data.seq;
+                match self.ring.insert(data) {
+                    Inserted::New if self.phase == Phase::Operational => self.deliver_ready(),
+                    Inserted::New | Inserted::Ignored => {}
+                    Inserted::Conflict => self.diverged(from, seq),
                 }
             }
-            Phase::Commit | Phase::Recovery => self.on_recovery_data(data),
+            Phase::Commit | Phase::Recovery => self.on_recovery_data(from, data),
             _ => {}
         }
     }
 
-    fn on_recovery_data(&mut self, data: Data) {
+    fn on_recovery_data(&mut self, from: NodeId, data: Data) {
         let Some(forming) = self.forming.as_mut().filter(|f| f.ring.id == data.ring) else {
             return;
         };
@@ -268,9 +286,15 @@ impl Totem {
             && old.ring == self.ring.id
         {
             forming.queue.remove(&old.seq);
-            self.ring.insert(old);
+            let seq = old.seq;
+            if self.ring.insert(old) == Inserted::Conflict {
+                return self.diverged(from, seq);
+            }
         }
-        forming.ring.insert(data);
+        let seq = data.seq;
+        if forming.ring.insert(data) == Inserted::Conflict {
+            self.diverged(from, seq);
+        }
     }
 
     /// Delivers what is next in order and as safe as it asked to be.

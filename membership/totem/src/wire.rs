@@ -14,6 +14,8 @@ pub(crate) const NODES_MAX: usize = 256;
 pub(crate) const REQUESTS_MAX: usize = 64;
 /// Longest attachment to a view, in bytes.
 pub(crate) const ATTACHMENT_MAX: usize = 64;
+/// Highest value of a counter: whatever is added to it here cannot overflow.
+const COUNT_MAX: u64 = 1 << 62;
 /// Bytes of a data frame before its body.
 pub(crate) const DATA_HEADER: usize = 1 + 12 + 8 + 4 + 1;
 
@@ -57,6 +59,9 @@ pub enum WireError {
     /// A list is longer than allowed.
     #[error("a list of {0} entries is too long")]
     Long(usize),
+    /// A counter has a value that no cluster comes to.
+    #[error("{0} is too large for a counter")]
+    Large(u64),
     /// There are bytes after the end of the frame.
     #[error("{0} bytes too many")]
     Trailing(usize),
@@ -109,6 +114,8 @@ pub(crate) struct OldRing {
     pub(crate) high: u64,
     /// All messages up to here are known to be at all members.
     pub(crate) safe: u64,
+    /// The running digest of the messages up to `aru`.
+    pub(crate) digest: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +142,9 @@ pub(crate) struct Token {
     /// The highest message sequence number given out.
     pub(crate) seq: u64,
     pub(crate) aru: u64,
+    /// A sequence number, and the running digest of all messages up to it, as the member had it
+    /// that passed the token on: the next one compares.
+    pub(crate) digest: (u64, u64),
     /// Who lowered `aru`; 0 is nobody.
     pub(crate) aru_setter: NodeId,
     /// Data frames sent during the last rotation.
@@ -173,6 +183,10 @@ pub(crate) enum Frame {
     TokenAck(RingId, u64),
     /// The sender leaves for good.
     Leave,
+    /// Whoever it is meant for shall show that it is there, by sending the number back.
+    Challenge(u64),
+    /// The number of a challenge.
+    Answer(u64),
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -214,6 +228,12 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(raw))
     }
 
+    /// A number that only grows, and starts low.
+    fn count(&mut self) -> Result<u64, WireError> {
+        let value = self.u64()?;
+        if value <= COUNT_MAX { Ok(value) } else { Err(WireError::Large(value)) }
+    }
+
     fn node(&mut self) -> Result<NodeId, WireError> {
         Ok(NodeId(self.u32()?))
     }
@@ -223,7 +243,7 @@ impl<'a> Reader<'a> {
     }
 
     fn ring(&mut self) -> Result<RingId, WireError> {
-        Ok(RingId { seq: self.u64()?, rep: self.node()? })
+        Ok(RingId { seq: self.count()?, rep: self.node()? })
     }
 
     fn list<T>(
@@ -355,8 +375,26 @@ impl Frame {
                 w.u64(*seq);
             }
             Frame::Leave => w.u8(8),
+            Frame::Challenge(number) => {
+                w.u8(9);
+                w.u64(*number);
+            }
+            Frame::Answer(number) => {
+                w.u8(10);
+                w.u64(*number);
+            }
         }
         w.0
+    }
+
+    /// The highest ring number that it tells of.
+    pub(crate) fn ring_seq(&self) -> Option<u64> {
+        match self {
+            Frame::Heartbeat(h) => Some(h.ring.seq),
+            Frame::Join(j) => Some(j.ring_seq),
+            Frame::Commit(c) => Some(c.ring.seq),
+            _ => None,
+        }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, WireError> {
@@ -368,8 +406,10 @@ impl Frame {
             4 => decode_token(&mut r)?,
             5 => Frame::Data(Data::decode_from(&mut r)?),
             6 => Frame::Wake(r.ring()?),
-            7 => Frame::TokenAck(r.ring()?, r.u64()?),
+            7 => Frame::TokenAck(r.ring()?, r.count()?),
             8 => Frame::Leave,
+            9 => Frame::Challenge(r.u64()?),
+            10 => Frame::Answer(r.u64()?),
             other => return Err(WireError::Kind(other)),
         };
         r.end()?;
@@ -389,12 +429,27 @@ impl Data {
     }
 
     fn decode_from(r: &mut Reader<'_>) -> Result<Data, WireError> {
-        let (ring, seq, origin, flags) = (r.ring()?, r.u64()?, r.node()?, r.u8()?);
+        let (ring, seq, origin, flags) = (r.ring()?, r.count()?, r.node()?, r.u8()?);
         if flags > 3 {
             return Err(WireError::Kind(flags));
         }
         let body = Arc::new(r.rest().to_vec());
         Ok(Data { ring, seq, origin, safe: flags & 1 != 0, recovered: flags & 2 != 0, body })
+    }
+
+    /// The running digest of an order that goes on with this message. It is there to notice
+    /// differences, not to withstand somebody who has the key.
+    pub(crate) fn digest_after(&self, before: u64) -> u64 {
+        let flags = u64::from(self.safe) | u64::from(self.recovered) << 1;
+        let head = [self.seq, u64::from(self.origin.0), flags, self.body.len() as u64];
+        let words = self
+            .body
+            .chunks(8)
+            .map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        head.into_iter().chain(words).fold(before, |digest, word| {
+            let mixed = (digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^ (mixed >> 29)
+        })
     }
 
     /// The body of a recovery message: this message of the old ring as bytes.
@@ -430,9 +485,9 @@ fn decode_heartbeat(r: &mut Reader<'_>) -> Result<Frame, WireError> {
         probe: r.flag()?,
         phase: Phase::from_code(r.u8()?)?,
         link: r.u8()?,
-        generation: r.u64()?,
+        generation: r.count()?,
         ring: r.ring()?,
-        token_seq: r.u64()?,
+        token_seq: r.count()?,
         heard: r.heard()?,
         members: r.list(NODES_MAX, Reader::node)?,
     }))
@@ -452,8 +507,8 @@ fn encode_join(w: &mut Writer, j: &Join) {
 
 fn decode_join(r: &mut Reader<'_>) -> Result<Frame, WireError> {
     Ok(Frame::Join(Join {
-        generation: r.u64()?,
-        ring_seq: r.u64()?,
+        generation: r.count()?,
+        ring_seq: r.count()?,
         heard: r.heard()?,
         members: r.list(NODES_MAX, Reader::node)?,
         failed: r.list(NODES_MAX, |r| Ok((r.node()?, r.incarnation()?)))?,
@@ -474,17 +529,24 @@ fn encode_commit(w: &mut Writer, c: &Commit) {
             w.u64(old.aru);
             w.u64(old.high);
             w.u64(old.safe);
+            w.u64(old.digest);
         }
         w.list(&m.attachment, |w, b| w.u8(*b));
     });
 }
 
 fn decode_commit(r: &mut Reader<'_>) -> Result<Frame, WireError> {
-    let (ring, token_seq) = (r.ring()?, r.u64()?);
+    let (ring, token_seq) = (r.ring()?, r.count()?);
     let members = r.list(NODES_MAX, |r| {
-        let (node, incarnation, generation) = (r.node()?, r.incarnation()?, r.u64()?);
+        let (node, incarnation, generation) = (r.node()?, r.incarnation()?, r.count()?);
         let old = if r.flag()? {
-            Some(OldRing { ring: r.ring()?, aru: r.u64()?, high: r.u64()?, safe: r.u64()? })
+            Some(OldRing {
+                ring: r.ring()?,
+                aru: r.count()?,
+                high: r.count()?,
+                safe: r.count()?,
+                digest: r.u64()?,
+            })
         } else {
             None
         };
@@ -500,6 +562,8 @@ fn encode_token(w: &mut Writer, t: &Token) {
     w.u64(t.token_seq);
     w.u64(t.seq);
     w.u64(t.aru);
+    w.u64(t.digest.0);
+    w.u64(t.digest.1);
     w.node(t.aru_setter);
     w.u32(t.sent);
     w.u64(t.install_seq);
@@ -513,14 +577,15 @@ fn encode_token(w: &mut Writer, t: &Token) {
 fn decode_token(r: &mut Reader<'_>) -> Result<Frame, WireError> {
     Ok(Frame::Token(Token {
         ring: r.ring()?,
-        token_seq: r.u64()?,
-        seq: r.u64()?,
-        aru: r.u64()?,
+        token_seq: r.count()?,
+        seq: r.count()?,
+        aru: r.count()?,
+        digest: (r.count()?, r.u64()?),
         aru_setter: r.node()?,
         sent: r.u32()?,
-        install_seq: r.u64()?,
+        install_seq: r.count()?,
         pending: r.list(NODES_MAX, Reader::node)?,
-        requests: r.list(REQUESTS_MAX, |r| Ok((r.u64()?, r.node()?)))?,
+        requests: r.list(REQUESTS_MAX, |r| Ok((r.count()?, r.node()?)))?,
     }))
 }
 
@@ -535,7 +600,7 @@ mod tests {
         /// Any bytes are refused or mean exactly one frame.
         #[test]
         fn what_is_read_is_written_the_same(
-            kind in 0u8..10,
+            kind in 0u8..12,
             mut bytes in proptest::collection::vec(prop_oneof![3 => 0u8..3, 1 => 0u8..=255], 0..120),
         ) {
             bytes.insert(0, kind);
@@ -549,9 +614,18 @@ mod tests {
     fn lists_are_limited() {
         let mut bytes = Frame::Wake(RingId::default()).encode();
         bytes[0] = 4;
-        bytes.extend_from_slice(&[0; 8 * 4 + 4 + 4]);
+        bytes.extend_from_slice(&[0; 8 * 6 + 4 + 4]);
         bytes.extend_from_slice(&u16::MAX.to_le_bytes());
         assert_eq!(Frame::decode(&bytes), Err(WireError::Long(65_535)));
+    }
+
+    #[test]
+    fn a_counter_that_could_overflow_is_not_a_frame() {
+        let ring = |seq| Frame::Wake(RingId { seq, rep: NodeId(1) });
+        assert_eq!(Frame::decode(&ring(COUNT_MAX).encode()), Ok(ring(COUNT_MAX)));
+        for seq in [COUNT_MAX + 1, u64::MAX] {
+            assert_eq!(Frame::decode(&ring(seq).encode()), Err(WireError::Large(seq)));
+        }
     }
 
     #[test]

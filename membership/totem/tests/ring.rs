@@ -6,9 +6,9 @@
 mod world;
 
 use membership_base::{NodeId, Rng};
-use membership_totem::{Guarantee, NodeLinks, Settings, Totem};
+use membership_totem::{Guarantee, Input, NodeLinks, Settings, Totem};
 use std::time::Duration;
-use world::{Entry, World, ms};
+use world::{Attacker, Entry, World, ms};
 
 fn ids(range: std::ops::RangeInclusive<u32>) -> Vec<NodeId> {
     range.map(NodeId).collect()
@@ -291,7 +291,10 @@ fn a_node_that_cannot_hear_is_left_out() {
 
 /// Anything may happen for a while; then all must be well again.
 fn chaos(seed: u64, count: u32) {
-    let mut world = World::new(seed, count);
+    disturb(World::new(seed, count), seed, count);
+}
+
+fn disturb(mut world: World, seed: u64, count: u32) -> World {
     let mut rng = Rng::new(seed ^ 0x5eed);
     let all = ids(1..=count);
     if rng.chance(300) {
@@ -330,6 +333,9 @@ fn chaos(seed: u64, count: u32) {
         world.run_for(Duration::from_micros(rng.below(longest)));
     }
     world.cut.clear();
+    if let Some(attacker) = &mut world.attacker {
+        attacker.per_mille = 0;
+    }
     world.loss_per_mille = 0;
     world.delay = (Duration::from_micros(50), Duration::from_micros(150));
     for id in &all {
@@ -345,6 +351,92 @@ fn chaos(seed: u64, count: u32) {
     world.check_own_delivered();
     let newest = world.log(NodeId(1)).iter().filter(|(_, e)| matches!(e, Entry::View(_))).count();
     assert!(newest > 0);
+    world
+}
+
+/// Somebody on the path without the key cannot make two members deliver different things.
+#[test]
+fn chaos_with_an_attacker_on_the_path() {
+    for seed in seeds() {
+        for count in [3, 5] {
+            let mut world = World::new(seed, count);
+            world.encrypted = true;
+            world.attacker =
+                Some(Attacker { per_mille: 100 + seed % 5 * 100, ..Attacker::default() });
+            let world = disturb(world, seed, count);
+            assert!(world.rejected > 0, "seed {seed}: it was at work");
+            assert_eq!(world.diverged, 0, "seed {seed}: no two orders");
+        }
+    }
+}
+
+/// Its clock was set back, and it has lost what it kept of its earlier starts.
+#[test]
+fn a_node_with_a_lower_incarnation_gets_in_once_the_other_one_is_silent() {
+    let mut world = World::new(16, 3);
+    world.nodes.get_mut(&NodeId(3)).unwrap().next_incarnation = Some(1000);
+    world.start_all();
+    assert!(world.run_until(ms(500), |w| w.is_one_ring(&ids(1..=3))));
+    world.run_for(ms(500));
+    world.crash(NodeId(3));
+    world.nodes.get_mut(&NodeId(3)).unwrap().next_incarnation = Some(10);
+    world.start(NodeId(3));
+    assert!(world.run_until(ms(2000), |w| w.is_one_ring(&ids(1..=3))));
+    world.check();
+}
+
+/// A node's datagrams of a time when its clock was far ahead, sent again after it was set right.
+#[test]
+fn captured_datagrams_of_a_high_incarnation_lock_nobody_out() {
+    let mut world = World::new(17, 3);
+    world.encrypted = true;
+    world.nodes.get_mut(&NodeId(3)).unwrap().next_incarnation = Some(1 << 60);
+    world.attacker = Some(Attacker::default());
+    world.start_all();
+    assert!(world.run_until(ms(500), |w| w.is_one_ring(&ids(1..=3))));
+    ids(1..=3).into_iter().for_each(|id| world.crash(id));
+    world.run_for(ms(1000));
+    let captured = world.captured();
+    let node = world.nodes.get_mut(&NodeId(3)).unwrap();
+    node.next_incarnation = Some(10);
+    world.start(NodeId(1));
+    world.start(NodeId(2));
+    let replay = |world: &mut World| {
+        for (to, link, bytes) in &captured {
+            world.input(*to, Input::Packet { link: *link, bytes: bytes.clone() });
+        }
+    };
+    replay(&mut world);
+    world.start(NodeId(3));
+    for _ in 0..20 {
+        replay(&mut world);
+        world.run_for(ms(20));
+    }
+    assert!(world.run_until(ms(500), |w| w.is_one_ring(&ids(1..=3))));
+    world.run_for(ms(300));
+    let before = world.view(NodeId(1)).unwrap().ring;
+    replay(&mut world);
+    world.run_for(ms(1000));
+    assert_eq!(world.view(NodeId(1)).unwrap().ring, before, "it disturbs nobody");
+    world.check();
+}
+
+/// Without encryption anybody can send this.
+#[test]
+fn a_spoofed_ring_number_is_not_believed() {
+    let mut world = formed(18, 3);
+    for seq in [u64::MAX, 1 << 62, 1 << 50] {
+        let before = world.view(NodeId(1)).unwrap().ring.seq;
+        world.spoof_heartbeat(NodeId(1), NodeId(2), seq);
+        world.run_for(ms(100));
+        world.crash(NodeId(3));
+        assert!(world.run_until(ms(1000), |w| w.is_one_ring(&ids(1..=2))));
+        world.start(NodeId(3));
+        assert!(world.run_until(ms(1000), |w| w.is_one_ring(&ids(1..=3))));
+        let after = world.view(NodeId(1)).unwrap().ring.seq;
+        assert!(after < before + (1 << 30), "{seq}: {before} to {after}");
+    }
+    world.check();
 }
 
 #[test]
@@ -383,23 +475,38 @@ proptest::proptest! {
         settings.cluster_name = "alpha".into();
         let now = membership_base::Instant(5);
         let mut machine = Totem::new(settings.clone(), now);
-        machine.handle(now, membership_totem::Input::Start);
-        // A plain datagram that passes the envelope, so that the frame is what it is about.
         settings.me = NodeId(2);
         let mut other = Totem::new(settings, now);
+        machine.handle(now, membership_totem::Input::Start);
         other.handle(now, membership_totem::Input::Start);
+        // They get to know each other, so that the frame is what it is about.
         let mut header = Vec::new();
-        while let Some(effect) = other.poll_effect() {
-            if let membership_totem::Effect::Transmit { bytes, .. } = effect {
+        for _ in 0..6 {
+            for bytes in sent(&mut other) {
                 header = bytes[..34].to_vec();
+                machine.handle(now, membership_totem::Input::Packet { link: 0, bytes });
+            }
+            for bytes in sent(&mut machine) {
+                other.handle(now, membership_totem::Input::Packet { link: 0, bytes });
             }
         }
         header[33] = 0x7f;
+        header.extend_from_slice(&[1, 0, 0, 0, 0]);
         header.extend_from_slice(&bytes);
         machine.handle(now, membership_totem::Input::Packet { link: 0, bytes: header });
         machine.handle(now, membership_totem::Input::Packet { link: 9, bytes });
         while machine.poll_effect().is_some() {}
     }
+}
+
+fn sent(machine: &mut Totem) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(effect) = machine.poll_effect() {
+        if let membership_totem::Effect::Transmit { bytes, .. } = effect {
+            all.push(bytes.to_vec());
+        }
+    }
+    all
 }
 
 #[test]

@@ -438,6 +438,26 @@ impl Driver {
                     self.discarding = true;
                     (self.sink)(Event::Paused(length));
                 }
+                Effect::Diverged { with, seq } => tracing::error!(
+                    %with,
+                    seq,
+                    "this node and another one have different messages under the same number; \
+                     leaving its ring, so that all compare what they have; please report this"
+                ),
+                Effect::IncarnationFell { node, from, to } => tracing::warn!(
+                    %node,
+                    %from,
+                    %to,
+                    "the node has restarted with a number that is not larger than the one before: \
+                     its state folder was lost and its clock set back"
+                ),
+                Effect::RingNumberRefused { from, ring_seq } => {
+                    let text = format!(
+                        "node {from} names ring {ring_seq}, which no cluster comes to; if \
+                         encryption is switched off, somebody on the network may send this"
+                    );
+                    self.rejected(0, &text);
+                }
                 Effect::Rejected { link, reject } => self.rejected(link, &reject.to_string()),
             }
         }

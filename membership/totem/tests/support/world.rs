@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use membership_base::{Incarnation, Instant, NodeId, Rng};
 use membership_totem::{
-    Effect, Guarantee, Input, NodeLinks, Phase, RingId, RingView, Settings, Totem,
+    Effect, Guarantee, Input, NodeLinks, Phase, Reject, RingId, RingView, Settings, Totem,
 };
 
 pub fn ms(value: u64) -> Duration {
@@ -24,6 +24,8 @@ pub enum Entry {
 pub struct Node {
     pub machine: Option<Totem>,
     pub incarnation: u64,
+    /// Instead of one more.
+    pub next_incarnation: Option<u64>,
     persisted: u64,
     paused_until: Option<Instant>,
     inbox: Vec<(u8, Vec<u8>)>,
@@ -32,6 +34,61 @@ pub struct Node {
     pub submitted: BTreeMap<u64, Vec<u64>>,
     counter: u64,
     pub left: bool,
+}
+
+/// Somebody on the path without the key: sees every datagram, and holds back, redirects, repeats,
+/// duplicates and corrupts as it likes.
+#[derive(Default)]
+pub struct Attacker {
+    pub per_mille: u64,
+    pub captured: Vec<(NodeId, u8, Vec<u8>)>,
+}
+
+impl Attacker {
+    const CAPTURED: usize = 400;
+
+    /// Looks at a datagram, and may corrupt it. Some: a captured one is to be sent after this time.
+    fn act(
+        &mut self,
+        rng: &mut Rng,
+        nodes: u64,
+        (to, link): (NodeId, u8),
+        bytes: &mut [u8],
+    ) -> Option<Duration> {
+        if self.captured.len() < Self::CAPTURED {
+            self.captured.push((to, link, bytes.to_vec()));
+        } else if rng.chance(50) || bytes.len() < 160 && rng.chance(300) {
+            let at = rng.below(Self::CAPTURED as u64) as usize;
+            self.captured[at] = (to, link, bytes.to_vec());
+        }
+        if !rng.chance(self.per_mille) {
+            return None;
+        }
+        match rng.below(4) {
+            0 => {
+                let at = rng.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << rng.below(8);
+                None
+            }
+            // The datagram itself, at once or later, most often to somebody else.
+            1 | 2 => {
+                self.captured.push((NodeId(1 + rng.below(nodes) as u32), link, bytes.to_vec()));
+                let last = self.captured.len() - 1;
+                self.captured.swap(0, last);
+                self.captured.truncate(Self::CAPTURED);
+                Some(Duration::from_micros(rng.below(3_000)))
+            }
+            _ => Some(Duration::from_micros(rng.below(2_000_000))),
+        }
+    }
+
+    /// What to send, and where to: the last that it decided on, or anything.
+    fn pick(&mut self, rng: &mut Rng, nodes: u64) -> (NodeId, u8, Vec<u8>) {
+        let at = if rng.chance(500) { 0 } else { rng.below(self.captured.len() as u64) as usize };
+        let (to, link, bytes) = self.captured[at].clone();
+        let to = if rng.chance(500) { NodeId(1 + rng.below(nodes) as u32) } else { to };
+        (to, link, bytes)
+    }
 }
 
 pub struct World {
@@ -48,6 +105,12 @@ pub struct World {
     /// Datagrams above this size never reach this node.
     pub black_hole: Option<(NodeId, usize)>,
     pub encrypted: bool,
+    pub attacker: Option<Attacker>,
+    /// Datagrams that a machine refused, and orders that it found to differ.
+    pub rejected: u64,
+    pub diverged: u64,
+    last_heartbeat: BTreeMap<NodeId, (NodeId, u8, Vec<u8>)>,
+    spoofed: u8,
     pub links: u8,
     pub trace: bool,
     pub tune: fn(&mut Settings),
@@ -58,6 +121,7 @@ impl World {
         let blank = || Node {
             machine: None,
             incarnation: 0,
+            next_incarnation: None,
             persisted: 0,
             paused_until: None,
             inbox: Vec::new(),
@@ -78,6 +142,11 @@ impl World {
             cut: BTreeSet::new(),
             black_hole: None,
             encrypted: false,
+            attacker: None,
+            rejected: 0,
+            diverged: 0,
+            last_heartbeat: BTreeMap::new(),
+            spoofed: 0,
             links: 1,
             trace: std::env::var_os("TRACE").is_some(),
             tune: |_| {},
@@ -88,13 +157,14 @@ impl World {
         let links: Vec<u8> = (0..self.links).collect();
         let all = self.nodes.keys().map(|n| NodeLinks { node: *n, links: links.clone() }).collect();
         let node = self.nodes.get_mut(&id).unwrap();
-        node.incarnation += 1;
+        node.incarnation = node.next_incarnation.take().unwrap_or(node.incarnation + 1);
         node.left = false;
         node.paused_until = None;
         node.inbox.clear();
         let mut settings = Settings::new(id, all);
         settings.incarnation = Incarnation(node.incarnation);
         settings.ring_seq = node.persisted;
+        settings.salt = self.rng.next_u64();
         settings.cluster_name = "alpha".into();
         settings.key = self.encrypted.then(|| vec![7; 128]);
         (self.tune)(&mut settings);
@@ -172,7 +242,13 @@ impl World {
                     node.submitted.entry(node.incarnation).or_default().retain(|t| *t != ticket);
                 }
                 Effect::Paused(_) => node.inbox.clear(),
+                Effect::Rejected { .. } if self.attacker.is_some() || self.spoofed > 0 => {
+                    self.rejected += 1;
+                }
+                // Its own earlier incarnation's datagrams may still be under way.
+                Effect::Rejected { reject: Reject::Unproven, .. } => self.rejected += 1,
                 Effect::Rejected { reject, .. } => panic!("{id} rejects {reject:?}"),
+                Effect::Diverged { .. } => self.diverged += 1,
                 _ => {}
             }
         }
@@ -180,20 +256,52 @@ impl World {
 
     fn transmit(&mut self, from: NodeId, to: NodeId, link: u8, bytes: &[u8]) {
         self.sent += 1;
+        if !self.encrypted && bytes.get(39) == Some(&1) {
+            self.last_heartbeat.insert(from, (to, link, bytes.to_vec()));
+        }
         if self.black_hole.is_some_and(|(node, size)| node == to && bytes.len() > size) {
             return;
         }
         if self.cut.contains(&(from, to, link)) || self.rng.chance(self.loss_per_mille) {
             return;
         }
+        let mut bytes = bytes.to_vec();
+        let nodes = self.nodes.len() as u64;
+        if let Some(attacker) = &mut self.attacker
+            && let Some(after) = attacker.act(&mut self.rng, nodes, (to, link), &mut bytes)
+        {
+            let (to, link, bytes) = attacker.pick(&mut self.rng, nodes);
+            self.packets += 1;
+            self.wire.insert((self.now + after, self.packets), (to, link, bytes));
+            if self.rng.chance(500) {
+                return;
+            }
+        }
         let at = self.now + self.rng.between(self.delay.0, self.delay.1);
         self.packets += 1;
-        self.wire.insert((at, self.packets), (to, link, bytes.to_vec()));
+        self.wire.insert((at, self.packets), (to, link, bytes.clone()));
         if self.loss_per_mille > 0 && self.rng.chance(10) {
             let at = at + self.rng.between(self.delay.0, self.delay.1);
             self.packets += 1;
-            self.wire.insert((at, self.packets), (to, link, bytes.to_vec()));
+            self.wire.insert((at, self.packets), (to, link, bytes));
         }
+    }
+
+    pub fn captured(&self) -> Vec<(NodeId, u8, Vec<u8>)> {
+        self.attacker.as_ref().map(|a| a.captured.clone()).unwrap_or_default()
+    }
+
+    /// A heartbeat of `from` as it would send it, but for the ring's number. Not encrypted.
+    pub fn spoof_heartbeat(&mut self, to: NodeId, from: NodeId, ring_seq: u64) {
+        let (_, _, mut bytes) = self.last_heartbeat.get(&from).cloned().unwrap();
+        // The counter is a little ahead of what was seen; the ring's number is after receiver, link,
+        // kind, three bytes and the generation.
+        let counter = u64::from_le_bytes(bytes[26..34].try_into().unwrap()) + 100;
+        bytes[26..34].copy_from_slice(&counter.to_le_bytes());
+        self.spoofed += 1;
+        bytes[51..59].copy_from_slice(&ring_seq.to_le_bytes());
+        bytes[34..38].copy_from_slice(&to.0.to_le_bytes());
+        self.input(to, Input::Packet { link: 0, bytes });
     }
 
     /// Cuts every path between the two groups, in both directions.
