@@ -4,6 +4,7 @@
 //! entry into the phase has a number, the generation; the commit token repeats the generations it
 //! is based on, which is how late joins and late commit tokens are told from current ones.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use membership_base::{Incarnation, Instant, NodeId};
@@ -187,6 +188,11 @@ impl Totem {
             self.gather.failed.insert(from, theirs);
             return true;
         }
+        if join.failed.iter().any(|(third, _)| self.is_claimant_at_fault(from, *third)) {
+            let theirs = self.peers.get(&from).map_or_else(Incarnation::default, |p| p.incarnation);
+            self.gather.failed.insert(from, theirs);
+            return true;
+        }
         for node in &join.members {
             if self.gather.members.len() >= NODES_MAX || !self.is_configured(*node) {
                 continue;
@@ -205,6 +211,44 @@ impl Totem {
             }
         }
         changed
+    }
+
+    /// Somebody will not form a ring with a third node, but we hear both: one of the two has to stay
+    /// out. Whether it is the one that says so.
+    ///
+    /// A node that hears nobody gives up all others one by one, and one that loses datagrams gives up
+    /// any: believed, it would take the quorum from nodes that are well. So the worse connected of
+    /// the two stays out; if they are equal, the one whose heartbeats arrive less regularly, then
+    /// the one that does not hear the other though it is heard, then the one with the higher number.
+    /// All who hear both decide the same, for the sums come from what everybody says of itself.
+    fn is_claimant_at_fault(&self, claimant: NodeId, third: NodeId) -> bool {
+        let known = self.gather.failed.contains_key(&third) || third == self.me;
+        let (Some(a), Some(b)) = (self.peers.get(&claimant), self.peers.get(&third)) else {
+            return false;
+        };
+        // What is not heard any more is not defended: its silence may only not be long enough yet.
+        let heard =
+            b.is_connected() && b.is_heard_within(self.now, self.settings.timing.suspect / 2);
+        // A claimant that hears it has another reason, or only passes on what it was told.
+        if known || !heard || self.hears(claimant, third) {
+            return false;
+        }
+        let (ours, theirs) = (self.connections_of(claimant), self.connections_of(third));
+        if ours != theirs {
+            return ours < theirs;
+        }
+        match a.compare_spacing(b) {
+            Ordering::Equal if self.hears(third, claimant) => true,
+            Ordering::Equal => claimant > third,
+            worse => worse == Ordering::Greater,
+        }
+    }
+
+    /// How many members a node hears, and how many hear it.
+    fn connections_of(&self, node: NodeId) -> usize {
+        let others = || self.gather.members.iter().filter(|m| **m != node);
+        others().filter(|m| self.hears(node, **m)).count()
+            + others().filter(|m| self.hears(**m, node)).count()
     }
 
     /// A peer is heard while we gather: if everybody hears it, it shall be in.

@@ -289,6 +289,67 @@ fn a_node_that_cannot_hear_is_left_out() {
     }
 }
 
+/// Nothing reaches it, or nothing of it reaches anybody, or a part is lost: the others stay in one
+/// ring, all of them, all the time.
+fn only_one_is_left_out(seed: u64, count: u32, break_it: fn(&mut World, NodeId)) {
+    let mut world = formed(seed, count);
+    world.run_for(ms(500 + 13 * seed));
+    let bad = NodeId(1 + (seed % u64::from(count)) as u32);
+    let rest: Vec<NodeId> = world.up().into_iter().filter(|id| *id != bad).collect();
+    break_it(&mut world, bad);
+    world.run_for(ms(6000));
+    for id in &rest {
+        for (_, entry) in world.log(*id) {
+            if let Entry::View(view) = entry {
+                let together = rest.iter().all(|r| view.members.contains(r));
+                assert!(together, "seed {seed}, {count} nodes, {bad} is bad: {id} has {view:?}");
+            }
+        }
+    }
+    world.check();
+}
+
+fn deafen(world: &mut World, node: NodeId) {
+    for other in world.up() {
+        world.cut.insert((other, node, 0));
+    }
+}
+
+fn mute(world: &mut World, node: NodeId) {
+    for other in world.up() {
+        world.cut.insert((node, other, 0));
+    }
+}
+
+#[test]
+fn a_deaf_node_takes_nobody_with_it() {
+    for seed in 0..30 {
+        for count in [3, 5] {
+            only_one_is_left_out(seed, count, deafen);
+        }
+    }
+}
+
+#[test]
+fn a_mute_node_takes_nobody_with_it() {
+    for seed in 0..30 {
+        for count in [3, 5] {
+            only_one_is_left_out(seed, count, mute);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_loses_a_third_takes_nobody_with_it() {
+    for seed in 0..30 {
+        for count in [3, 5] {
+            only_one_is_left_out(seed, count, |world, node| {
+                world.lossy = Some((node, 200 + world.rng.below(150)));
+            });
+        }
+    }
+}
+
 /// Anything may happen for a while; then all must be well again.
 fn chaos(seed: u64, count: u32) {
     disturb(World::new(seed, count), seed, count);

@@ -104,6 +104,8 @@ pub struct World {
     pub cut: BTreeSet<(NodeId, NodeId, u8)>,
     /// Datagrams above this size never reach this node.
     pub black_hole: Option<(NodeId, usize)>,
+    /// This node loses as much of what it sends and of what it is sent.
+    pub lossy: Option<(NodeId, u64)>,
     pub encrypted: bool,
     pub attacker: Option<Attacker>,
     /// Datagrams that a machine refused, and orders that it found to differ.
@@ -141,6 +143,7 @@ impl World {
             delay: (Duration::from_micros(50), Duration::from_micros(150)),
             cut: BTreeSet::new(),
             black_hole: None,
+            lossy: None,
             encrypted: false,
             attacker: None,
             rejected: 0,
@@ -263,6 +266,12 @@ impl World {
             return;
         }
         if self.cut.contains(&(from, to, link)) || self.rng.chance(self.loss_per_mille) {
+            return;
+        }
+        if let Some((node, per_mille)) = self.lossy
+            && (node == from || node == to)
+            && self.rng.chance(per_mille)
+        {
             return;
         }
         let mut bytes = bytes.to_vec();
