@@ -292,6 +292,11 @@ impl Daemon {
                 reply(self.ring.cancel_wait_for_all());
             }
             request => {
+                if self.ring.is_busy() {
+                    let reason = "too much waits to be told to the other members; try again later";
+                    reply(Response::Failed { code: exit::BUSY, reason: reason.to_owned() });
+                    return;
+                }
                 if self.clients.len() >= CLIENTS_MAX {
                     self.clients.retain(|_, client| !client.is_closed());
                 }
@@ -312,7 +317,12 @@ impl Daemon {
     fn carry_out(&mut self) {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
-                Effect::Send { bytes, guarantee } => self.ring.send(bytes, guarantee),
+                Effect::Send { bytes, guarantee } => {
+                    if let Err(reason) = self.ring.send(bytes, guarantee) {
+                        self.fatal(&reason);
+                        return;
+                    }
+                }
                 Effect::Persist { snapshot, version } => {
                     let at_ms = u64::try_from(wall().as_millis()).unwrap_or(u64::MAX);
                     self.archive.fact(at_ms, Fact::Configuration(Arc::clone(&snapshot)));
@@ -344,7 +354,9 @@ impl Daemon {
                 Effect::KeepStarted { resource, with } => {
                     if let Err(error) = self.started.keep(&resource, with) {
                         let folder = self.started.folder().display();
-                        error!("what {resource} was started with is not noted in {folder}: {error}");
+                        error!(
+                            "what {resource} was started with is not noted in {folder}: {error}"
+                        );
                     }
                 }
                 Effect::KillAgent { run } => {

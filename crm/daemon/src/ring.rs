@@ -16,6 +16,11 @@ use crate::Options;
 /// The folder, inside of the daemon's, with what the ring must not forget.
 const STATE: &str = "ring";
 
+/// Bytes that may wait for the ring: what a node says by itself, and two of the largest messages.
+const WAITING_MAX: usize = 256 << 20;
+/// While this much waits, tools are asked to come again.
+const BUSY_BYTES: usize = 8 << 20;
+
 /// What the configuration says, before anything is started.
 pub(crate) struct Prepared {
     pub(crate) local: NodeId,
@@ -43,6 +48,7 @@ pub(crate) struct Ring {
     transport: Transport,
     /// Messages that the ring has had no room for, in order.
     waiting: VecDeque<(Vec<u8>, Guarantee)>,
+    waiting_bytes: usize,
     names: BTreeMap<NodeId, String>,
 }
 
@@ -65,25 +71,49 @@ impl Ring {
     }
 
     /// Sends a message to all members; what the ring has no room for goes as soon as it has.
-    pub(crate) fn send(&mut self, bytes: Vec<u8>, guarantee: Guarantee) {
+    ///
+    /// # Errors
+    /// If so much waits already that the ring cannot have moved for long. The message is lost then,
+    /// and with it what the node counts on, so the node cannot go on.
+    pub(crate) fn send(&mut self, bytes: Vec<u8>, guarantee: Guarantee) -> Result<(), String> {
+        if self.waiting_bytes + bytes.len() > WAITING_MAX {
+            return Err(format!(
+                "messages of {} bytes wait for the ring, which takes none",
+                self.waiting_bytes
+            ));
+        }
+        self.waiting_bytes += bytes.len();
         self.waiting.push_back((bytes, guarantee));
         self.flush();
+        Ok(())
+    }
+
+    /// Whether tools have to wait before they ask for more.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.waiting_bytes > BUSY_BYTES
     }
 
     /// Sends what waits.
     pub(crate) fn flush(&mut self) {
         while let Some((bytes, guarantee)) = self.waiting.pop_front() {
+            let size = bytes.len();
             match self.transport.submit(bytes.clone(), guarantee) {
                 Ok(()) => {}
                 Err(SubmitError::Busy) => {
                     self.waiting.push_front((bytes, guarantee));
-                    break;
+                    return;
                 }
-                Err(SubmitError::Stopped) => break,
+                // Nothing can be sent any more; the daemon is about to end.
+                Err(SubmitError::Stopped) => {
+                    self.waiting.clear();
+                    self.waiting_bytes = 0;
+                    return;
+                }
                 Err(SubmitError::TooLarge) => {
-                    error!("a message of {} bytes is too large for the ring", bytes.len());
+                    error!("a message of {size} bytes is too large for the ring");
                 }
             }
+            self.waiting_bytes -= size;
         }
     }
 
@@ -175,7 +205,7 @@ impl Prepared {
                 Event::Stopped => {}
             }),
         )?;
-        Ok(Ring { transport, waiting: VecDeque::new(), names: self.nodes })
+        Ok(Ring { transport, waiting: VecDeque::new(), waiting_bytes: 0, names: self.nodes })
     }
 }
 

@@ -8,10 +8,20 @@ use membership_base::Instant;
 
 use crate::node::Node;
 use crate::sight::Sight;
-use crate::{Effect, Message};
+use crate::{Effect, Message, REQUEST_MAX};
 
 impl Node {
     pub(crate) fn client(&mut self, now: Instant, id: u64, who: Who, request: Request) {
+        // What is too large for the ring is refused here: nobody waits yet for it to come back.
+        let size = postcard::to_extend(&request, Vec::new()).map_or(usize::MAX, |b| b.len());
+        if size > REQUEST_MAX {
+            let reason = format!(
+                "the request has {size} bytes, and {REQUEST_MAX} is the most that the members can \
+                 tell each other; make several smaller changes"
+            );
+            self.fail(id, exit::DATAERR, &reason);
+            return;
+        }
         if let Request::Cib { operation, force } = request {
             self.cib_request(now, id, who, operation, force);
             return;

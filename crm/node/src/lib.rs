@@ -77,6 +77,12 @@ impl Message {
 /// Incremented with every change that an older member would misread.
 const PROTOCOL: u8 = 6;
 
+/// Largest message that a node has sent, in bytes, as the ring takes it. A larger one is refused
+/// before it is counted, and logged.
+pub const MESSAGE_MAX: usize = (64 << 20) - 1024;
+/// Largest request of a tool, as it is encoded: whatever a node makes of it fits into a message.
+pub const REQUEST_MAX: usize = 32 << 20;
+
 /// What a node is told.
 pub enum Input {
     /// The ring has a new membership.

@@ -13,7 +13,7 @@ use crm_history::Fact;
 use membership_base::{Delivered, Instant, View};
 
 use crate::secrets::Secrets;
-use crate::{Effect, Input, Message, PROTOCOL, Setup, cib, history};
+use crate::{Effect, Input, MESSAGE_MAX, Message, PROTOCOL, Setup, cib, history};
 
 /// The attribute in which every node says which feature set it has, as Pacemaker's do since 3.15.1.
 const FEATURE_SET_OF: &str = "#feature-set";
@@ -201,6 +201,14 @@ impl Node {
         // Nothing is to wait for what is only told for the record.
         let counts = !matches!(message, Message::History(_));
         match postcard::to_extend(&message, vec![PROTOCOL]) {
+            Ok(bytes) if bytes.len() > MESSAGE_MAX => {
+                let text = format!(
+                    "a message of {} bytes is not sent: the ring takes {MESSAGE_MAX} at most; make \
+                     the CIB smaller",
+                    bytes.len()
+                );
+                self.effects.push_back(Effect::Log(Level::Error, text));
+            }
             Ok(bytes) => {
                 self.said += u64::from(counts);
                 self.unheard += u64::from(counts);

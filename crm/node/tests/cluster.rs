@@ -23,6 +23,7 @@ struct Cluster {
     planner: Planner,
     log: Vec<String>,
     replies: Vec<(NodeId, Response)>,
+    planned: usize,
     fence_works: bool,
     /// A node on which secrets cannot be kept, and one on which that takes for ever.
     disk_full: Option<NodeId>,
@@ -47,6 +48,7 @@ impl Cluster {
             planner,
             log: Vec::new(),
             replies: Vec::new(),
+            planned: 0,
             fence_works: true,
             disk_full: None,
             disk_hangs: None,
@@ -160,6 +162,7 @@ impl Cluster {
                     }
                 }
                 Effect::Schedule { plan, cib, .. } => {
+                    self.planned += 1;
                     let result = Ok((self.planner)(&cib, plan));
                     self.input(id, Input::Planned { plan, result, input: None });
                 }
@@ -399,6 +402,23 @@ fn every_node_says_which_feature_set_it_has() {
     cluster.view(&[1, 2, 3]);
     cluster.run(2000);
     assert!(said(&cluster, 1, 3).is_some());
+}
+
+#[test]
+fn a_request_too_large_for_the_ring_is_refused_at_once_and_nothing_waits_for_it() {
+    let mut cluster = started();
+    cluster.replies.clear();
+    let who = cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
+    let value = "x".repeat(crm_node::MESSAGE_MAX + 1);
+    let request = Request::UpdateAttributes(vec![crm_attributes::Update::set("", "a", &value)]);
+    cluster.input(NodeId(1), Input::Client { id: 7, who, request });
+    let reason = failure(&cluster.replies[0].1);
+    assert!(reason.contains("smaller changes"), "{reason}");
+    // The DC still plans: it does not wait for a message that never comes.
+    let before = cluster.planned;
+    cluster.load(1, "");
+    cluster.run(2000);
+    assert!(cluster.planned > before);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl Mail {
 /// What joins the thread with the handles.
 pub(crate) struct Wiring {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) mail: Sender<Mail>,
+    pub(crate) mail: SyncSender<Mail>,
     pub(crate) inbox: Receiver<Mail>,
     pub(crate) sink: Sink,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Driver {
     known_sources: BTreeSet<IpAddr>,
     outgoing: Vec<(u8, Vec<Outgoing>)>,
     shared: Arc<Shared>,
-    mail: Sender<Mail>,
+    mail: SyncSender<Mail>,
     inbox: Receiver<Mail>,
     unresolved: Vec<Unresolved>,
     sink: Sink,

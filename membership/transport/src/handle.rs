@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,6 +24,8 @@ use crate::state;
 const MESSAGE_MAX: usize = 64 << 20;
 /// Bytes that may wait to be sent before [`Transport::submit`] says busy.
 const BACKLOG_MAX: usize = 16 << 20;
+/// Mails that may wait for the thread; more are refused as [`SubmitError::Busy`].
+const MAIL_MAX: usize = 4096;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Where the key is if `corosync.conf` does not say.
@@ -204,7 +206,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct Transport {
     me: NodeId,
-    mail: Sender<Mail>,
+    mail: SyncSender<Mail>,
     shared: Arc<Shared>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -240,7 +242,7 @@ impl Transport {
             wants_ready: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
-        let (mail, inbox): (Sender<Mail>, Receiver<Mail>) = channel();
+        let (mail, inbox): (SyncSender<Mail>, Receiver<Mail>) = sync_channel(MAIL_MAX);
         let wiring = Wiring { shared: shared.clone(), mail: mail.clone(), inbox, sink };
         let driver = Driver::new(options, me, key, saved, wiring)?;
         let thread = thread::Builder::new().name("ring".to_owned()).spawn(move || driver.run())?;
@@ -313,7 +315,7 @@ impl Transport {
     /// thread to end. Messages accepted before are sent first, if that takes no longer than
     /// half a second. Must not be called from the callback.
     pub fn leave(&self) {
-        let _ = self.post(Mail::Leave);
+        self.insist(Mail::Leave);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -323,7 +325,7 @@ impl Transport {
     /// Stops without a word to the others, as if the process had died. For tests.
     #[doc(hidden)]
     pub fn kill(&self) {
-        let _ = self.post(Mail::Kill);
+        self.insist(Mail::Kill);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -331,10 +333,26 @@ impl Transport {
     }
 
     fn post(&self, mail: Mail) -> Result<(), SubmitError> {
-        self.shared.waiting.fetch_add(mail.cost(), Ordering::AcqRel);
-        self.mail.send(mail).map_err(|_| SubmitError::Stopped)?;
+        let cost = mail.cost();
+        self.shared.waiting.fetch_add(cost, Ordering::AcqRel);
+        let sent = self.mail.try_send(mail).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::Busy,
+            TrySendError::Disconnected(_) => SubmitError::Stopped,
+        });
+        if let Err(error) = sent {
+            self.shared.waiting.fetch_sub(cost, Ordering::AcqRel);
+            self.shared.wants_ready.fetch_or(error == SubmitError::Busy, Ordering::AcqRel);
+        }
         self.shared.ring_bell();
-        Ok(())
+        sent
+    }
+
+    /// Posts what cannot be asked for again, waiting for room if there is none.
+    fn insist(&self, mail: Mail) {
+        self.shared.ring_bell();
+        // It fails only if the thread has ended, and then there is nothing left to end.
+        let _ = self.mail.send(mail);
+        self.shared.ring_bell();
     }
 }
 

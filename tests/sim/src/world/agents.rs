@@ -68,7 +68,8 @@ impl World {
         if matches!(new.action.as_str(), "start" | "stop" | "migrate_from") {
             self.host(id).moved_away.remove(&new.resource);
         }
-        let missing = operation.interval_ms > 0 && self.hosts[&id].moved_away.contains(&new.resource);
+        let missing =
+            operation.interval_ms > 0 && self.hosts[&id].moved_away.contains(&new.resource);
         self.checker.require(!missing, || {
             format!("monitors: {} is monitored on node {id}, which it was moved from", new.resource)
         });
