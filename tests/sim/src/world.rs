@@ -125,6 +125,10 @@ impl Ord for Event {
 struct Faults {
     /// Hosts on one side of a partition; empty for none.
     side: BTreeSet<NodeId>,
+    /// Nothing reaches this host, though it is heard.
+    deaf: Option<NodeId>,
+    /// Somebody on the path sends datagrams again, late, and to others.
+    attack_per_mille: u64,
     loss_per_mille: u64,
     jitter_ms: u64,
     dead_bmcs: BTreeSet<NodeId>,
@@ -468,7 +472,17 @@ impl World {
     fn transmit(&mut self, from: NodeId, to: NodeId, bytes: Arc<Vec<u8>>) {
         self.counts[0] += 1;
         let cut = self.faults.side.contains(&from) != self.faults.side.contains(&to);
-        if cut || !self.hosts[&to].power || self.rng.chance(self.faults.loss_per_mille) {
+        let attack = self.rng.chance(self.faults.attack_per_mille);
+        if attack {
+            let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
+            let (to, bytes) = (NodeId(1 + nth), bytes.clone());
+            self.after(0, 3000, What::Packet { to, bytes });
+        }
+        if cut
+            || self.faults.deaf == Some(to)
+            || !self.hosts[&to].power
+            || self.rng.chance(self.faults.loss_per_mille)
+        {
             return;
         }
         let jitter = self.faults.jitter_ms * 1000;

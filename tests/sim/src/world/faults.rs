@@ -35,7 +35,7 @@ impl World {
         self.checker.fault();
         let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
         let id = NodeId(1 + nth);
-        match self.rng.below(17) {
+        match self.rng.below(19) {
             0 | 1 => {
                 let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
                 let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
@@ -76,6 +76,12 @@ impl World {
                 self.after(200, 900, What::Boot(id));
             }
             14 => self.restart_with_another_clock(id),
+            15 => {
+                self.faults.deaf = if self.faults.deaf.is_none() { Some(id) } else { None };
+                let deaf = self.faults.deaf;
+                self.trace(|| format!("deaf: {deaf:?}"));
+            }
+            16 => self.faults.attack_per_mille = self.rng.below(2) * self.rng.below(300),
             _ => self.flap(id),
         }
         self.after(300, 6000, What::Fault);
