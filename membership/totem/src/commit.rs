@@ -92,8 +92,7 @@ impl Totem {
         let sorted = commit.members.is_sorted_by(|a, b| a.node < b.node);
         // It goes round as a token does.
         let at = commit.members.iter().position(|m| m.node == self.me).unwrap_or(0);
-        let before =
-            commit.members.iter().cycle().skip(at + commit.members.len().max(1) - 1).next();
+        let before = commit.members.iter().cycle().nth(at + commit.members.len().max(1) - 1);
         if before.map(|m| m.node) != Some(from) {
             return;
         }
