@@ -115,6 +115,14 @@ pub const OPTIONS: &[OptionDef] = &[
         .about(Part::Controller, "How long joining may take as a whole"),
     renamed("transition-delay", "crmd-transition-delay", "0s", Check::Duration)
         .about(Part::Controller, "How long to wait for further changes before acting"),
+    option("fence-limit", "2", Check::Integer).about(
+        Part::Controller,
+        "How often, within fence-limit-interval, members may be fenced because of failures of the \
+         same resource, or the same member because of any; in the whole cluster twice as often, or \
+         once for each node. Then the failed resource is blocked. 0 for no limit",
+    ),
+    option("fence-limit-interval", "1h", Check::Duration)
+        .about(Part::Controller, "The time for which fence-limit counts"),
     option("no-quorum-policy", "stop", QUORUM)
         .about(Part::Scheduler, "What to do with resources in a partition without quorum"),
     option("shutdown-lock", "false", Check::Bool)

@@ -103,6 +103,7 @@ enum Word {
     ForceRestart,
     SecureParams,
     FeatureSet,
+    FenceHeld,
     MigrateSource,
     MigrateTarget,
     LastRcChange,
@@ -130,6 +131,7 @@ impl Word {
         "op-force-restart",
         "op-secure-params",
         "crm_feature_set",
+        "fence-held",
         "migrate_source",
         "migrate_target",
         "last-rc-change",
@@ -236,6 +238,11 @@ impl HistoryOp {
     /// Why it failed, in the agent's words.
     pub fn exit_reason(&self) -> Option<&str> {
         self.recorded.word(Word::ExitReason)
+    }
+
+    /// Whether its failure does not have the node fenced, because that has not helped elsewhere.
+    pub fn is_fence_held(&self) -> bool {
+        self.recorded.word(Word::FenceHeld) == Some("true")
     }
 
     /// Digest over all parameters.

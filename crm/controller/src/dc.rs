@@ -1,5 +1,6 @@
 //! What the DC does beyond the duties of every member.
 
+pub(crate) mod brake;
 mod fences;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::flights::{Flight, Flights};
 use crate::history::{History, Tag, succeeded};
 use crate::machine::Controller;
 use crate::pace::{Cause, Pace};
+use crate::retries::Retries;
 use crate::transition::Execution;
 use crate::underway::{migrates_to, operation};
 use crate::{
@@ -43,6 +45,7 @@ pub(crate) struct Dc {
     /// Nodes that a fence has hit after they were back from what it was for.
     returns: BTreeMap<String, Return>,
     tickets: u64,
+    retries: Retries,
     /// Counts the searches for what may have arrived unseen.
     searches: u32,
     /// A starting cluster waits for its other nodes until then.
@@ -77,6 +80,7 @@ impl Dc {
             failures: BTreeMap::new(),
             returns: BTreeMap::new(),
             tickets: 0,
+            retries: Retries::default(),
             searches: 0,
             wait_until: None,
             recheck_at: NEVER,
@@ -96,7 +100,8 @@ impl Dc {
         let doomed = self.fences.get(local).is_some_and(|own| own.asked.is_some());
         let asks = |f: &&Fence| !doomed && f.asked.is_none() && f.action_id.is_some();
         let fences = self.fences.values().filter(asks).map(|f| f.not_before);
-        let other = [self.wait_until, Some(self.recheck_at), self.pace.timer()];
+        let other =
+            [self.wait_until, Some(self.recheck_at), self.pace.timer(), self.retries.timer()];
         let other = other.into_iter().flatten();
         fences.chain(flights).chain(other).min().filter(|at| *at < NEVER)
     }
@@ -116,10 +121,11 @@ impl Dc {
     }
 
     /// The next action that may go now.
-    fn next_action(&mut self) -> Option<Action> {
-        let flights = &self.flights;
+    fn next_action(&mut self, now: Instant) -> Option<Action> {
+        let (flights, retries) = (&self.flights, &self.retries);
         let apart = flights.apart();
-        self.execution.as_mut()?.next(apart, |action| flights.holds(action))
+        let held = |action: &Action| flights.holds(action) || retries.holds(now, action);
+        self.execution.as_mut()?.next(apart, held)
     }
 
     fn want(&mut self, reason: &str) {
@@ -171,6 +177,13 @@ impl Controller {
     pub(crate) fn replan(&mut self, reason: &str) {
         if let Some(dc) = &mut self.dc {
             dc.want(reason);
+        }
+    }
+
+    /// Somebody has cleaned up: what has failed there may be tried again at once.
+    pub(crate) fn retry_at_once(&mut self, node: &str, resource: Option<&str>) {
+        if let Some(dc) = &mut self.dc {
+            dc.retries.forget(Some(node), resource);
         }
     }
 
@@ -270,6 +283,7 @@ impl Controller {
         dc.joined = false;
         dc.want("the membership changed");
         dc.flights.lost(lost);
+        names.iter().for_each(|name| dc.retries.forget(Some(name), None));
         self.refresh_fences(now, &names);
     }
 
@@ -291,6 +305,9 @@ impl Controller {
         self.fire(now);
         self.finish(now);
         self.ask_for_plan(now);
+        if let Some(dc) = &mut self.dc {
+            dc.retries.tick(now);
+        }
     }
 
     /// Operations that nobody answers are given up; the node's state is then looked at anew.
@@ -312,7 +329,7 @@ impl Controller {
     /// Starts what may go. The CIB says that operations are pending before anybody begins one.
     fn fire(&mut self, now: Instant) {
         let mut orders = Orders::default();
-        while let Some(action) = self.dc.as_mut().and_then(|dc| dc.next_action()) {
+        while let Some(action) = self.dc.as_mut().and_then(|dc| dc.next_action(now)) {
             self.start_action(now, action, &mut orders);
         }
         let pending = orders.pending.iter();
@@ -465,7 +482,11 @@ impl Controller {
             let end = format!("rc={}, {} ms, confirmed=true", outcome.code, report.ran_ms);
             self.log(Level::Info, format!("crmd: LRM operation {key} on {node} ({end})"));
         }
+        if !good {
+            self.brake.failed_again(node, &operation.resource);
+        }
         let Some(dc) = &mut self.dc else { return };
+        let again = dc.retries.ended(now, &report, good);
         let flight = dc.flights.end(&operation.tag);
         // A transition that is given up may still be in force while the members are not known.
         let goes_on = dc.execution.as_ref().is_some_and(|e| e.aborted.is_none());
@@ -484,6 +505,9 @@ impl Controller {
         if !good {
             dc.want(&format!("{what} did not go as expected"));
             self.count_failure(now, &report);
+        }
+        if let Some(text) = again {
+            self.log(Level::Warning, text);
         }
         let target = migrates_to(&report.operation).filter(|_| !counted);
         if let Some(target) = target.and_then(|name| self.node_id(name)) {
@@ -564,7 +588,7 @@ impl Controller {
             dc.fences.values_mut().for_each(|fence| fence.action_id = None);
             dc.fences.retain(|_, fence| fence.asked.is_some());
         }
-        if !execution.is_over(dc.flights.apart() > 0) {
+        if !execution.is_over(dc.flights.apart() > 0 || dc.retries.waits(now)) {
             return;
         }
         dc.recheck_at = if recheck.is_zero() { NEVER } else { now + recheck };

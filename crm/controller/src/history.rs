@@ -15,6 +15,9 @@ use crate::{CibWrite, FEATURE_SET, WireReport};
 const PENDING: &str = "-1";
 const UNKNOWN: &str = "193";
 
+/// Marks a failure for which its node is not fenced; see `HistoryOp::is_fence_held` of the model.
+const FENCE_HELD: &str = "fence-held";
+
 /// Attributes of an entry with their values.
 type Attributes = Vec<(String, String)>;
 
@@ -122,6 +125,34 @@ impl History {
         Some(History(BTreeMap::from([(resource.to_owned(), entry)])))
     }
 
+    /// Marks what has failed of a resource as no reason to fence this node; returns how the CIB is
+    /// told, if anything has.
+    pub(crate) fn hold(
+        &mut self,
+        node_id: &str,
+        node: &str,
+        resource: &str,
+        reason: &str,
+    ) -> Vec<CibWrite> {
+        let Some(entry) = self.0.get_mut(resource) else { return Vec::new() };
+        let mut told = ResourceHistory { agent: entry.agent.clone(), operations: BTreeMap::new() };
+        for (id, op) in &mut entry.operations {
+            if is_failure(op) && !has(op, FENCE_HELD, "true") {
+                for (_, value) in op.iter_mut().filter(|(name, _)| name == "exit-reason") {
+                    let before = if value.is_empty() { "it failed" } else { value.as_str() };
+                    *value = format!("{before}; {reason}");
+                }
+                op.push((FENCE_HELD.to_owned(), "true".to_owned()));
+                told.operations.insert(id.clone(), op.clone());
+            }
+        }
+        if told.operations.is_empty() {
+            return Vec::new();
+        }
+        let told = History(BTreeMap::from([(resource.to_owned(), told)]));
+        vec![CibWrite::Status(told.to_xml(node_id, node))]
+    }
+
     /// Forgets a recurring operation; returns an expression that finds it in the CIB.
     pub fn remove_recurring(&mut self, node_id: &str, operation: &Operation) -> String {
         let id = operation_id(operation);
@@ -203,6 +234,13 @@ fn has(op: &Attributes, name: &str, value: &str) -> bool {
 
 fn is_pending(op: &Attributes) -> bool {
     has(op, "op-status", PENDING)
+}
+
+/// Whether it is not pending and did not end as expected.
+fn is_failure(op: &Attributes) -> bool {
+    let get = |name: &str| op.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
+    let expected = Tag::parse(get("transition-key")).map_or(0, |tag| tag.target_rc);
+    !is_pending(op) && (get("op-status") != "0" || get("rc-code") != expected.to_string())
 }
 
 fn in_cib(node_id: &str, resource: &str, id: &str) -> String {

@@ -21,6 +21,7 @@ mod flights;
 mod history;
 mod machine;
 mod pace;
+mod retries;
 mod transition;
 mod underway;
 
@@ -72,6 +73,11 @@ pub struct Options {
     pub shutdown_escalation_ms: u64,
     /// `cluster-delay`: added to an operation's time-out before its node is taken to be silent.
     pub cluster_delay_ms: u64,
+    /// `fence-limit`: how often members are fenced for failures of the same resource, or the same
+    /// node is; 0 for no limit.
+    pub fence_limit: u64,
+    /// `fence-limit-interval`: in which time.
+    pub fence_limit_interval_ms: u64,
 }
 
 impl Default for Options {
@@ -82,6 +88,8 @@ impl Default for Options {
             fencing_timeout_ms: 60_000,
             shutdown_escalation_ms: 20 * 60_000,
             cluster_delay_ms: 60_000,
+            fence_limit: 2,
+            fence_limit_interval_ms: 3_600_000,
         }
     }
 }
@@ -146,6 +154,17 @@ pub enum Message {
         /// Which node.
         to: NodeId,
     },
+    /// The DC is about to have a member fenced because a resource failed there.
+    MemberFence(MemberFence),
+    /// The DC has a node keep a resource as it is, though its failure asks for a fence of the node.
+    Hold {
+        /// Which node.
+        to: NodeId,
+        /// Which resource.
+        resource: String,
+        /// Why.
+        reason: String,
+    },
     /// Somebody wants a new plan, for this reason.
     Replan {
         /// Why.
@@ -189,6 +208,19 @@ pub struct Hello {
     pub busy: Vec<Underway>,
     /// Resources that may still arrive on it.
     pub arriving: BTreeMap<String, Arrival>,
+    /// Fences of members because of failures that it remembers, and how many seconds ago.
+    pub member_fences: Vec<(MemberFence, u64)>,
+}
+
+/// A fence of a member because a resource failed there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFence {
+    /// The node's name.
+    pub target: String,
+    /// Which life of it.
+    pub life: Incarnation,
+    /// What failed.
+    pub resource: String,
 }
 
 /// A migration to a node that has not taken it over yet. Who carries it out is another node: it may go

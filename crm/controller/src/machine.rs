@@ -9,6 +9,7 @@ use membership_base::{Incarnation, Instant, NodeId, View};
 
 use crate::agent::Traits;
 use crate::dc::Dc;
+use crate::dc::brake::Brake;
 use crate::history::{History, Tag};
 use crate::underway::migrates_to;
 use crate::{
@@ -40,6 +41,7 @@ pub struct Controller {
     /// What only the DC keeps; survives view changes as long as this node stays the DC.
     pub(crate) dc: Option<Box<Dc>>,
     pub(crate) history: History,
+    pub(crate) brake: Brake,
     /// Migrations that were not heard to have ended, by where they go and the resource.
     arriving: BTreeMap<(NodeId, String), Arrival>,
     /// What the agents on this node say of themselves.
@@ -75,6 +77,7 @@ impl Controller {
             dc_node: None,
             dc: None,
             history: History::default(),
+            brake: Brake::default(),
             arriving: BTreeMap::new(),
             agents: BTreeMap::new(),
             busy: BTreeMap::new(),
@@ -94,7 +97,7 @@ impl Controller {
             Input::Delivered { sender, message } => self.delivered(now, sender, message),
             Input::Synced { seen } => {
                 self.synced = Some(seen);
-                self.greet();
+                self.greet(now);
                 self.try_elect(now);
             }
             Input::CibChanged(change) => self.cib_changed(change),
@@ -223,7 +226,7 @@ impl Controller {
 
     /// Says hello once this node's CIB is that of all. What it has written in this view until then
     /// is before its greeting, and so before the election: it cannot undo what the new DC writes.
-    fn greet(&mut self) {
+    fn greet(&mut self, now: Instant) {
         let hello = Hello {
             view: self.view.id,
             is_dc: self.dc.is_some(),
@@ -237,6 +240,7 @@ impl Controller {
                 .filter(|((target, _), _)| *target == self.setup.local)
                 .map(|((_, resource), arrival)| (resource.clone(), arrival.clone()))
                 .collect(),
+            member_fences: self.brake.told(now, &self.options),
         };
         self.broadcast(Message::Hello(Box::new(hello)));
     }
@@ -255,6 +259,9 @@ impl Controller {
                         });
                         let arriving = hello.arriving.clone().into_iter();
                         self.arriving.extend(arriving.map(|(what, how)| ((sender, what), how)));
+                    }
+                    for (fence, age_s) in &hello.member_fences {
+                        self.brake.note(now, fence.clone(), *age_s);
                     }
                     self.hellos.insert(sender, *hello);
                     self.try_elect(now);
@@ -305,6 +312,10 @@ impl Controller {
             }
             Message::Refused { tag } => self.refused(&tag),
             Message::Forget { to, resource, tag } => {
+                if tag.is_none() {
+                    let node = self.name(to).to_owned();
+                    self.retry_at_once(&node, resource.as_deref());
+                }
                 if to == local {
                     self.forget(resource, tag);
                 }
@@ -315,6 +326,12 @@ impl Controller {
                 if to == local && self.dc_node == Some(sender) {
                     self.leaving = Some(NEVER);
                     self.effects.push_back(Effect::Leave);
+                }
+            }
+            Message::MemberFence(fence) => self.brake.note(now, fence, 0),
+            Message::Hold { to, resource, reason } => {
+                if to == local && self.dc_node == Some(sender) {
+                    self.hold(&resource, &reason);
                 }
             }
             Message::Replan { reason } => self.replan(&reason),

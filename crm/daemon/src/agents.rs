@@ -303,6 +303,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_that_lead_out_of_the_agents_folder_are_refused() {
+        for (provider, name) in [("..", "Dummy"), (".", "x"), ("a/b", "x"), ("p", "../x")] {
+            assert!(operation(provider, name).agent.flaw().is_some(), "{provider}:{name}");
+        }
+        assert_eq!(operation("heartbeat", "Dummy").agent.flaw(), None);
+    }
+
     #[tokio::test]
     async fn a_missing_agent_is_named() {
         let operation = operation("nobody", "Nothing");

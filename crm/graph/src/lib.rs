@@ -105,6 +105,18 @@ impl Action {
     }
 }
 
+/// Why a node is to be fenced on which a resource failed.
+pub fn failed_there(resource: &str) -> String {
+    format!("{resource}{FAILED_THERE}")
+}
+
+/// The resource of [`failed_there`], if that is the reason.
+pub fn who_failed_there(reason: &str) -> Option<&str> {
+    reason.strip_suffix(FAILED_THERE)
+}
+
+const FAILED_THERE: &str = " failed there";
+
 /// The `<primitive>` of an action: which agent is to be called for which resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {

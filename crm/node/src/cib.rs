@@ -150,6 +150,10 @@ pub(crate) fn controller_options(cib: Node<'_>) -> Options {
     let pairs = sets.into_iter().flat_map(|c| c.descendants()).filter(|n| n.name() == "nvpair");
     for pair in pairs {
         let (Some(name), Some(value)) = (pair.attr("name"), pair.attr("value")) else { continue };
+        if name == "fence-limit" {
+            options.fence_limit = value.trim().parse().unwrap_or(options.fence_limit);
+            continue;
+        }
         let parsed = cib_model::text::parse_ms(value).and_then(|ms| u64::try_from(ms).ok());
         let Some(ms) = parsed else { continue };
         match name {
@@ -157,6 +161,7 @@ pub(crate) fn controller_options(cib: Node<'_>) -> Options {
             "cluster-recheck-interval" => options.recheck_ms = ms,
             "stonith-timeout" | "fencing-timeout" => options.fencing_timeout_ms = ms,
             "shutdown-escalation" => options.shutdown_escalation_ms = ms,
+            "fence-limit-interval" => options.fence_limit_interval_ms = ms,
             "cluster-delay" => options.cluster_delay_ms = ms,
             _ => {}
         }

@@ -75,7 +75,7 @@ impl Message {
 }
 
 /// Incremented with every change that an older member would misread.
-const PROTOCOL: u8 = 6;
+const PROTOCOL: u8 = 7;
 
 /// Largest message that a node has sent, in bytes, as the ring takes it. A larger one is refused
 /// before it is counted, and logged.

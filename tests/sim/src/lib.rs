@@ -21,4 +21,7 @@ pub mod check;
 mod host;
 mod world;
 
-pub use world::{Report, Scenario, all_stops_fail, run, short_outages, slow_start};
+pub use world::{
+    Report, Scenario, all_stops_fail, one_stop_fails_everywhere, refused_everywhere, run,
+    short_outages, slow_start,
+};

@@ -23,7 +23,9 @@ use crate::check::Checker;
 use crate::host::Host;
 
 pub(crate) use agents::Run;
-pub use script::{all_stops_fail, short_outages, slow_start};
+pub use script::{
+    all_stops_fail, one_stop_fails_everywhere, refused_everywhere, short_outages, slow_start,
+};
 
 /// What a run is a function of.
 #[derive(Clone, Debug)]
@@ -166,6 +168,8 @@ struct World {
     delivering: bool,
     /// How long agents take where it is laid down, by resource and action.
     durations: BTreeMap<(String, String), Duration>,
+    /// What agents answer without doing anything where that is laid down, by resource and action.
+    answers: BTreeMap<(String, String), i32>,
     /// Marks of writes that wait for their answer, by client id.
     asked: BTreeMap<u64, String>,
 }
@@ -233,6 +237,7 @@ impl World {
             calm: false,
             delivering: false,
             durations: BTreeMap::new(),
+            answers: BTreeMap::new(),
             asked: BTreeMap::new(),
             scenario,
         }

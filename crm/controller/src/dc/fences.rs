@@ -25,11 +25,13 @@ pub(super) struct Fence {
     /// What the transition in force wants: the action's verb.
     action: String,
     /// Which life of the node is to end.
-    life: Option<Incarnation>,
+    pub(super) life: Option<Incarnation>,
     /// The action of the transition in force that waits for it.
     pub(super) action_id: Option<u32>,
     /// When it may be asked for.
     pub(super) not_before: Instant,
+    /// The resource that failed on the node, if that is why; without an instance's number.
+    pub(super) failed: Option<String>,
     /// The operation of this target that this DC has asked for. There is one at a time: what its
     /// end means for a later life of the target is known only then.
     pub(super) asked: Option<Asked>,
@@ -80,7 +82,10 @@ impl Controller {
         let back = dc.returns.get(&target).map_or(now, |expected| expected.until);
         let asked = dc.fences.remove(&target).and_then(|fence| fence.asked);
         let action_id = Some(action.id);
-        let fence = Fence { action: verb, life, action_id, not_before: retry.max(back), asked };
+        let failed = action.reason.as_deref().and_then(crm_graph::who_failed_there);
+        let failed = failed.map(|id| id.split(':').next().unwrap_or(id).to_owned());
+        let not_before = retry.max(back);
+        let fence = Fence { failed, action: verb, life, action_id, not_before, asked };
         dc.fences.insert(target, fence);
     }
 
@@ -123,6 +128,7 @@ impl Controller {
 
     /// Asks for those that are due.
     pub(super) fn ask_for_fences(&mut self, now: Instant) {
+        self.brake_fences(now);
         let timeout_ms = self.options.fencing_timeout_ms;
         let local = &self.setup.nodes[&self.setup.local];
         let Some(dc) = &mut self.dc else { return };

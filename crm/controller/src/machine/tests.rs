@@ -7,7 +7,7 @@ use crm_graph::{Action, ActionKind, Synapse, Transition};
 use membership_base::Guarantee;
 
 use super::*;
-use crate::Fenced;
+use crate::{CibChange, Fenced, MemberFence};
 
 const NOW: Instant = Instant(1_000_000_000);
 
@@ -66,6 +66,7 @@ impl Test {
                 life: Incarnation(*life),
                 busy: if *id == busy.0 { busy.1.to_vec() } else { Vec::new() },
                 arriving: BTreeMap::new(),
+                member_fences: Vec::new(),
             };
             effects.extend(self.hear(*id, Message::Hello(Box::new(hello))));
         }
@@ -446,6 +447,11 @@ fn a_search_that_a_member_may_not_have_heard_of_is_repeated() {
 
 /// A plan that has these nodes fenced, in no order.
 fn fencing(plan: u32, nodes: &[&str]) -> Input {
+    fencing_for(plan, nodes, None)
+}
+
+/// The same, for a reason.
+fn fencing_for(plan: u32, nodes: &[&str], reason: Option<String>) -> Input {
     let action = |(id, node): (u32, &&str)| Action {
         id,
         kind: ActionKind::Cluster,
@@ -461,7 +467,7 @@ fn fencing(plan: u32, nodes: &[&str]) -> Input {
         params: vec![],
         maintenance: vec![],
         shutdown_lock: None,
-        reason: None,
+        reason: reason.as_deref().map(Into::into),
     };
     let synapse = |action: Action| Synapse { id: action.id, priority: 0, action, inputs: vec![] };
     let synapses = (1..).zip(nodes).map(action).map(synapse).collect();
@@ -602,4 +608,156 @@ fn a_fence_that_a_new_plan_does_not_need_is_withdrawn_once() {
     // That was no failure: the next one is asked for at once.
     test.view(&[(1, 1), (2, 2)]);
     assert_eq!(fences(&test.plan(&["n3"])).len(), 1);
+}
+
+/// The controller of node 1, which has heard that `db` had two nodes fenced.
+fn with_two_fences_of_members() -> Test {
+    let mut test = Test::new(1);
+    for target in ["n2", "n3"] {
+        let fence =
+            MemberFence { target: target.into(), life: Incarnation(70), resource: "db".into() };
+        test.hear(2, Message::MemberFence(fence));
+    }
+    test
+}
+
+fn holds(effects: &[Effect]) -> Vec<(u32, &str)> {
+    let hold = |effect| match effect {
+        &Effect::Broadcast(Message::Hold { to, ref resource, .. }) => {
+            Some((to.0, resource.as_str()))
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(hold).collect()
+}
+
+#[test]
+fn a_member_is_not_fenced_for_what_has_had_others_fenced_in_vain() {
+    let reason = Some(crm_graph::failed_there("db:1"));
+    let mut test = with_two_fences_of_members();
+    let effects = test.handle(fencing_for(1, &["n2"], reason.clone()));
+    assert_eq!((fences(&effects), holds(&effects)), (vec![], vec![(2, "db")]));
+    assert!(test.controller.poll_timeout().is_none_or(|at| at > NOW), "nor does it try at once");
+    // It is said once, however often the plan is made before the history says so.
+    test.hear(2, Message::Replan { reason: "x".into() });
+    let effects = test.handle(fencing_for(2, &["n2"], reason));
+    assert_eq!((fences(&effects), holds(&effects)), (vec![], vec![]));
+}
+
+#[test]
+fn a_node_that_is_lost_or_to_be_fenced_for_another_reason_always_is() {
+    let failed = Some(crm_graph::failed_there("db"));
+    let mut test = with_two_fences_of_members();
+    test.view(&[(1, 1), (2, 2)]);
+    // The plan that was being made when it was lost does not count.
+    test.handle(fencing_for(1, &["n3"], failed.clone()));
+    let effects = test.handle(fencing_for(2, &["n3"], failed));
+    assert_eq!(fences(&effects).first().map(|f| f.0), Some("n3"), "{effects:?}");
+    for reason in [None, Some("termination was requested".to_owned())] {
+        let mut test = with_two_fences_of_members();
+        let effects = test.handle(fencing_for(1, &["n2"], reason));
+        assert_eq!(fences(&effects).first().map(|f| f.0), Some("n2"), "{effects:?}");
+    }
+}
+
+#[test]
+fn whoever_is_the_dc_next_knows_which_members_were_fenced() {
+    let mut test = Test::new(1);
+    let effects = test.handle(fencing_for(1, &["n2"], Some(crm_graph::failed_there("db"))));
+    let said = |effect: &Effect| match effect {
+        Effect::Broadcast(Message::MemberFence(fence)) => Some(fence.clone()),
+        _ => None,
+    };
+    let fence = MemberFence { target: "n2".into(), life: Incarnation(2), resource: "db".into() };
+    assert_eq!(effects.iter().filter_map(said).collect::<Vec<_>>(), [fence.clone()]);
+    // All that a node tells of itself when it joins.
+    let effects = test.view(&[(1, 1), (3, 3)]);
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Broadcast(Message::Hello(hello)) => Some(hello.member_fences.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(vec![(fence, 0)]));
+}
+
+#[test]
+fn a_node_that_holds_a_failed_resource_says_so_in_its_history() {
+    let mut test = Test::new(2);
+    test.run("monitor", code::OK);
+    test.run("stop", code::ERROR);
+    let (to, resource) = (NodeId(2), "db".to_owned());
+    let reason = "n2 is not fenced for it".to_owned();
+    let effects = test.hear(1, Message::Hold { to, resource, reason });
+    let text = format!("{effects:?}").replace('\\', "");
+    assert_eq!(text.matches("fence-held=\"true\"").count(), 2, "{text}");
+    assert!(text.contains("exit-reason=\"it failed; n2 is not fenced for it\""), "{text}");
+    let replan = |effect: &Effect| matches!(effect, Effect::Broadcast(Message::Replan { .. }));
+    assert!(effects.iter().any(replan), "the plan has to know");
+    assert!(test.tells(&[(1, 1), (2, 2)]), "and whoever is the DC next");
+}
+
+/// A plan that has `db` stopped on node 2.
+fn stopping(plan: u32) -> Input {
+    let Input::Planned { result: Ok(mut transition), .. } = fencing(plan, &["n2"]) else {
+        unreachable!("it is a plan")
+    };
+    let action = &mut transition.synapses[0].action;
+    action.kind = ActionKind::Resource;
+    action.operation = "stop".into();
+    action.attributes.clear();
+    action.resource = Some(std::sync::Arc::new(crm_graph::Resource {
+        id: "db".into(),
+        long_id: None,
+        class: "ocf".into(),
+        provider: Some("x".into()),
+        agent: "y".into(),
+    }));
+    transition.id = plan;
+    Input::Planned { plan, result: Ok(transition), input: None }
+}
+
+#[test]
+fn a_stop_that_fails_each_time_is_planned_and_tried_ever_less_often() {
+    let mut test = Test::new(1);
+    let mut now = NOW;
+    let (mut plans, mut stops) = (0, 0);
+    let mut todo = vec![Effect::Schedule { plan: 1 }];
+    let end = NOW + Duration::from_secs(60);
+    while now < end {
+        let inputs: Vec<Input> = todo
+            .drain(..)
+            .filter_map(|effect| match effect {
+                Effect::Schedule { plan } => {
+                    plans += 1;
+                    Some(stopping(plan))
+                }
+                Effect::Broadcast(Message::Execute { operation, .. }) => {
+                    stops += 1;
+                    let Message::Result { mut report } = has_ended("n2", operation) else {
+                        unreachable!("it is a result")
+                    };
+                    report.outcome = Outcome::done(code::ERROR);
+                    let message = Message::Result { report };
+                    Some(Input::Delivered { sender: NodeId(2), message })
+                }
+                // The fail count makes another plan.
+                Effect::Attributes(_) => {
+                    let change = CibChange { attributes: true, ..CibChange::default() };
+                    Some(Input::CibChanged(change))
+                }
+                _ => None,
+            })
+            .collect();
+        if inputs.is_empty() {
+            now = test.controller.poll_timeout().expect("it is tried again");
+            test.controller.handle_timeout(now);
+        }
+        for input in inputs {
+            now = now + Duration::from_millis(10);
+            test.controller.handle(now, input);
+            todo.extend(std::iter::from_fn(|| test.controller.poll_effect()));
+        }
+        todo.extend(std::iter::from_fn(|| test.controller.poll_effect()));
+    }
+    assert!((6..=12).contains(&stops), "{stops} stops in a minute");
+    assert!(plans <= 3 * stops, "{plans} plans for {stops} stops");
 }

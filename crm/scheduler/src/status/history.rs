@@ -409,7 +409,7 @@ impl Ws {
                 self.demote_action(rsc, Some(node), false);
             }
             OnFail::Fence => {
-                let reason = format!("{} failed there", self[rsc].id);
+                let reason = crm_graph::failed_there(&self[rsc].id);
                 self.fence_node(node, &reason, false);
             }
             OnFail::Standby => {

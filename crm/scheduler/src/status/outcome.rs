@@ -297,7 +297,11 @@ impl Ws {
         let config = self.action_config(h.rsc, h.task, h.interval_ms, true);
         let meta = self.action_meta(h.rsc, Some(h.node), h.task, h.interval_ms, config);
         let value = meta.get("on-fail").map(str::to_owned);
-        let on_fail = self.parse_on_fail(h.rsc, h.task, h.interval_ms, value.as_deref());
+        let on_fail = match self.parse_on_fail(h.rsc, h.task, h.interval_ms, value.as_deref()) {
+            // The controller has found that fences do not help.
+            OnFail::Fence if self.op(h.op).is_fence_held() => OnFail::Block,
+            on_fail => on_fail,
+        };
         (on_fail, self.role_after_failure(h.rsc, h.task, on_fail))
     }
 

@@ -192,7 +192,9 @@ impl World {
         let is_there = self.checker.is_active(resource, id);
         let is_active = self.is_active_with(id, resource, &ended.at);
         let is_promoted = resource == "pg" && is_active && self.checker.is_active(PROMOTED, id);
+        let answer = self.answers.get(&(resource.clone(), action.clone())).copied();
         let code = match action.as_str() {
+            _ if answer.is_some() => answer.unwrap_or_default(),
             "start" | "stop" | "migrate_to" | "promote" | "demote" if fails => code::ERROR,
             "start" | "stop" | "migrate_to" | "promote" | "demote" => self.act(id, &ended),
             "migrate_from" if !is_active => code::ERROR,

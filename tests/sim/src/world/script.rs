@@ -59,15 +59,67 @@ pub fn short_outages(scenario: &Scenario) -> Report {
     world.report()
 }
 
+/// `vip` dies wherever it runs, and can be stopped nowhere: after two fences it is blocked where it
+/// is then, with the reason, and all that it costs is `vip`. Once it is repaired and cleaned up,
+/// everything runs.
+pub fn one_stop_fails_everywhere(scenario: &Scenario) -> Report {
+    let mut world = World::started(scenario);
+    world.answers.insert(("vip".to_owned(), "stop".to_owned()), crm_executor::code::ERROR);
+    for at_s in 2..=14 {
+        let home = world.home("vip");
+        world.checker.stopped("vip", home);
+        world.until(at_s * 8_000);
+    }
+    let fences = world.counts[2];
+    world.checker.require(fences == 2, || format!("{fences} nodes were fenced for vip"));
+    let said = world.hosts.values().filter_map(|host| host.daemon.as_ref()).all(|daemon| {
+        let cib = daemon.node.cib();
+        let told = cib.root().descendants().filter_map(|node| node.attr("exit-reason"));
+        told.into_iter().any(|reason| reason.contains("2 nodes were fenced because vip failed"))
+    });
+    world.checker.require(said, || "nobody says why vip is blocked".to_owned());
+    world.answers.clear();
+    let request = Request::ForgetResource { node: None, resource: Some("vip".to_owned()) };
+    world.input(NodeId(1), Input::Client { id: 0, who: operator(), request });
+    world.until(125_000);
+    let (well, places) = (world.is_well(), world.places());
+    world.checker.require(well, || format!("after the repair: {}", places.join(", ")));
+    world.report()
+}
+
+/// The agent of `web` refuses its parameters whatever it is asked for, from the beginning: nobody
+/// is fenced, and everything else runs.
+pub fn refused_everywhere(scenario: &Scenario) -> Report {
+    let mut world = World::new(scenario.clone());
+    for action in ["monitor", "start", "stop"] {
+        let refused = crm_executor::code::NOT_CONFIGURED;
+        world.answers.insert(("web".to_owned(), action.to_owned()), refused);
+    }
+    world.boot_all();
+    world.until(30_000);
+    let fences = world.counts[2];
+    world.checker.require(fences == 0, || format!("{fences} nodes were fenced for web"));
+    let others: Vec<&str> = world.cast.once().filter(|id| *id != "web").collect();
+    for id in others {
+        let up = world.checker.active(id).len() == 1;
+        world.checker.require(up, || format!("{id} does not run"));
+    }
+    world.report()
+}
+
 impl World {
+    fn boot_all(&mut self) {
+        for id in self.names.keys().copied().collect::<Vec<_>>() {
+            self.after(0, 500, What::Boot(id));
+        }
+        self.schedule(Instant(0) + ms(1500), What::Write);
+        self.calm = true;
+    }
+
     /// A cluster that has started.
     fn started(scenario: &Scenario) -> World {
         let mut world = World::new(scenario.clone());
-        for id in world.names.keys().copied().collect::<Vec<_>>() {
-            world.after(0, 500, What::Boot(id));
-        }
-        world.schedule(Instant(0) + ms(1500), What::Write);
-        world.calm = true;
+        world.boot_all();
         world.until(10_000);
         world.checker.require(world.is_well(), || "the cluster did not start".to_owned());
         world
