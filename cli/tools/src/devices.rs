@@ -21,7 +21,7 @@ const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 const OWN: [&str; 2] = ["fence_ipmilan", "fence_systole_ipmi"];
 
 /// Agents that can be run here.
-fn installed() -> Vec<String> {
+pub(crate) fn installed() -> Vec<String> {
     let mut names: Vec<String> = OWN.map(str::to_string).to_vec();
     for entry in FOLDERS.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -47,7 +47,7 @@ pub(crate) fn list_installed(out: &mut Out) -> Result<(), Fail> {
     Ok(())
 }
 
-fn command(agent: &str) -> Result<Command, Fail> {
+pub(crate) fn command(agent: &str) -> Result<Command, Fail> {
     let plain = agent.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if !agent.starts_with("fence_") || !plain {
         return Err((exit::USAGE, format!("'{agent}' is no name of a fence agent")));

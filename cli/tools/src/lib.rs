@@ -4,6 +4,7 @@
 //! Each tool is a module with its options as a table and a function that does the work; results go
 //! to [`output::Out`], which prints them as text or XML.
 
+pub mod agents;
 pub mod args;
 mod attrd_updater;
 pub mod cib;

@@ -79,6 +79,7 @@ pub(crate) fn make_so(
     };
     let wrong: Vec<String> = cib_schema_problems(after);
     ensure!(wrong.is_empty(), "nothing is changed: {}", wrong.join("; "));
+    session.check(before, Some(after))?;
     let mut shown = Shown {
         changes: words(&patchset),
         effects: effects(after),

@@ -6,6 +6,7 @@
 mod advice;
 mod apply;
 mod changes;
+mod checks;
 mod cib;
 mod cluster;
 mod constraint;
@@ -62,6 +63,9 @@ struct Cli {
     /// Print results as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Make changes too that cannot be right: unknown names, missing agents, invalid values
+    #[arg(long, global = true)]
+    force: bool,
     #[command(subcommand)]
     noun: Noun,
 }
@@ -141,15 +145,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         }
         Noun::Cluster(verb) => match verb.run_alone(cli.json) {
             Ok(result) => result.map(|()| 0),
-            Err(verb) => connected(Noun::Cluster(verb), cli.json).map(|()| 0),
+            Err(verb) => connected(Noun::Cluster(verb), cli.json, cli.force).map(|()| 0),
         },
         Noun::Cib(verb) => match verb.run_alone() {
             Ok(result) => result.map(|()| 0),
-            Err(verb) => connected(Noun::Cib(verb), cli.json).map(|()| 0),
+            Err(verb) => connected(Noun::Cib(verb), cli.json, cli.force).map(|()| 0),
         },
         Noun::History(args) => history::run(args, cli.json),
-        Noun::Apply(args) => Session::connect(cli.json).and_then(|mut s| apply::run(&mut s, &args)),
-        noun => connected(noun, cli.json).map(|()| 0),
+        Noun::Apply(args) => {
+            let session = Session::for_command(cli.json, cli.force);
+            session.and_then(|mut session| apply::run(&mut session, &args))
+        }
+        noun => connected(noun, cli.json, cli.force).map(|()| 0),
     };
     Ok(result.unwrap_or_else(|error| {
         eprintln!("systole: {error:#}");
@@ -163,8 +170,8 @@ fn run_in(session: &mut Session, words: &[String]) -> anyhow::Result<()> {
     carry_out(Cli::try_parse_from(words)?.noun, session)
 }
 
-fn connected(noun: Noun, json: bool) -> anyhow::Result<()> {
-    carry_out(noun, &mut Session::connect(json)?)
+fn connected(noun: Noun, json: bool, force: bool) -> anyhow::Result<()> {
+    carry_out(noun, &mut Session::for_command(json, force)?)
 }
 
 fn carry_out(noun: Noun, session: &mut Session) -> anyhow::Result<()> {

@@ -15,9 +15,6 @@ pub(crate) enum Verb {
         /// NAME=VALUE
         #[arg(required = true)]
         pairs: Vec<String>,
-        /// Also options that nobody knows, and values that are not valid
-        #[arg(long)]
-        force: bool,
     },
     /// Unset options
     Unset {
@@ -37,8 +34,8 @@ struct Item {
 
 pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Set { pairs, force } => {
-            if !force {
+        Verb::Set { pairs } => {
+            if !session.force {
                 check(&pairs)?;
             }
             let (unset, set): (Vec<String>, Vec<String>) =

@@ -1,18 +1,20 @@
 //! A verb's connection to the cluster, and the building blocks of what verbs say to the CIB.
 
-use anyhow::{Context, bail};
-use cib_store::{Operation, Target};
+use anyhow::{Context as _, bail};
+use cib_store::{Context, Operation, Target, Who};
 use cib_xml::{Doc, Node, NodeId, Style};
 use crm_api::{Info, Request, Response};
 use crm_ipc::Client;
 
-use crate::advice;
+use crate::{advice, checks};
 
 /// A connection to the local daemon.
 pub(crate) struct Session {
     client: Client,
     /// Print results as JSON.
     pub(crate) json: bool,
+    /// Make changes too that cannot be right.
+    pub(crate) force: bool,
     /// Whether to warn of what cannot be right about the configuration since a change.
     advises: bool,
 }
@@ -22,13 +24,18 @@ impl Session {
         Ok(Session::over(Client::connect()?, json))
     }
 
+    /// One for a command line with these global options.
+    pub(crate) fn for_command(json: bool, force: bool) -> anyhow::Result<Session> {
+        Ok(Session { force, ..Session::connect(json)? })
+    }
+
     pub(crate) fn over(client: Client, json: bool) -> Session {
-        Session { client, json, advises: true }
+        Session { client, json, force: false, advises: true }
     }
 
     /// A session whose changes are part of something larger: whoever makes that judges the whole.
     pub(crate) fn part_of_more(client: Client) -> Session {
-        Session { client, json: false, advises: false }
+        Session { client, json: false, force: false, advises: false }
     }
 
     pub(crate) fn ask(&mut self, request: Request) -> anyhow::Result<Response> {
@@ -62,10 +69,22 @@ impl Session {
             return self.change_quietly(operation);
         }
         let before = self.cib()?;
+        self.check(&before, changed(&before, &operation).as_ref())?;
         self.change_quietly(operation)?;
         let after = self.cib()?;
         advice::new(&before, &after).iter().for_each(|text| eprintln!("warning: {text}"));
         Ok(())
+    }
+
+    /// Refuses a change that cannot be right, unless it is forced. None: whoever makes the change
+    /// will say why it cannot be made.
+    pub(crate) fn check(&self, before: &Doc, after: Option<&Doc>) -> anyhow::Result<()> {
+        let Some(after) = after.filter(|_| !self.force) else { return Ok(()) };
+        let found = checks::problems(before, after, &checks::Installed);
+        if found.is_empty() {
+            return Ok(());
+        }
+        bail!("{}\nnothing is changed; --force makes the change all the same", found.join("\n"))
     }
 
     /// Changes the CIB.
@@ -94,6 +113,22 @@ impl Session {
         }
         self.change(Operation::DeleteAll { xpath: xpath.to_owned() })
     }
+}
+
+/// The CIB as it is after an operation, if that can be carried out.
+fn changed(before: &Doc, operation: &Operation) -> Option<Doc> {
+    let who = Who { user: "root".to_owned(), ..Who::default() };
+    let context = Context {
+        who: &who,
+        origin: "",
+        now_seconds: None,
+        validate: false,
+        valid: false,
+        check_features: false,
+    };
+    let mut after = before.clone();
+    cib_store::apply(&mut after, operation, &context).ok()?;
+    Some(after)
 }
 
 /// Merging `element` into a section, as an operation.

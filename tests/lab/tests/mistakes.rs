@@ -106,7 +106,9 @@ fn a_typo_in_the_cib_and_a_missing_agent() {
 
     // An agent that no node has.
     let since = Instant::now();
-    cluster.must("node1", "resource create lost ocf:nobody:Nothing");
+    let refused = cluster.must_fail("node1", "resource create lost ocf:nobody:Nothing");
+    assert!(refused.contains("ocf:nobody:Nothing is not installed"), "{refused}");
+    cluster.must("node1", "--force resource create lost ocf:nobody:Nothing");
     cluster.wait("the status tells of the missing agent", || {
         let status = cluster.ok("node2", "status").unwrap_or_default();
         status.contains("ocf:nobody:Nothing is not installed")

@@ -6,6 +6,7 @@ use std::process::Command;
 use cib_model::{ResourceKind, Time};
 
 use super::{Fail, Work, usage};
+use crate::agents::{Agent, ocf, other, providers};
 use crate::args::Given;
 use crate::dates::Date;
 use crate::exit;
@@ -13,55 +14,27 @@ use crate::output::{Element, Out};
 
 const OCF_ROOT: &str = "/usr/lib/ocf";
 
-fn names_in(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
-    names
-}
-
-fn providers() -> Vec<String> {
-    names_in(&Path::new(OCF_ROOT).join("resource.d"))
-}
-
 /// Agents that are installed.
 pub(super) fn list(command: &str, given: &Given, out: &mut Out) -> Result<(), Fail> {
     let spec = given.get(command).unwrap_or_default();
-    let dir = |provider: &str| Path::new(OCF_ROOT).join("resource.d").join(provider);
     let names = match command {
         "list-standards" => {
             ["lsb", "ocf", "service", "stonith", "systemd"].map(str::to_string).to_vec()
         }
         "list-ocf-providers" => providers(),
         "list-ocf-alternatives" => {
-            providers().into_iter().filter(|p| dir(p).join(spec).exists()).collect()
+            let has = |provider: &String| ocf(provider).iter().any(|name| name == spec);
+            providers().into_iter().filter(has).collect()
         }
         "list-agents" => match spec.split_once(':') {
-            Some(("ocf", provider)) => names_in(&dir(provider)),
+            Some(("ocf", provider)) => ocf(provider),
             None if spec == "ocf" => {
-                let mut all: Vec<String> =
-                    providers().iter().flat_map(|p| names_in(&dir(p))).collect();
+                let mut all: Vec<String> = providers().iter().flat_map(|p| ocf(p)).collect();
                 all.sort();
                 all.dedup();
                 all
             }
-            _ if spec == "lsb" => names_in(Path::new("/etc/init.d")),
-            _ if spec == "stonith" => names_in(Path::new("/usr/sbin"))
-                .into_iter()
-                .filter(|n| n.starts_with("fence_"))
-                .collect(),
-            _ if matches!(spec, "systemd" | "service") => {
-                names_in(Path::new("/usr/lib/systemd/system"))
-                    .into_iter()
-                    .filter_map(|n| n.strip_suffix(".service").map(str::to_string))
-                    .filter(|n| !n.ends_with('@'))
-                    .collect()
-            }
+            None if matches!(spec, "lsb" | "stonith" | "systemd" | "service") => other(spec),
             _ => return Err((exit::NOSUCH, format!("No agents found for standard '{spec}'"))),
         },
         _ => return metadata(spec, out),
@@ -81,23 +54,14 @@ pub(super) fn list(command: &str, given: &Given, out: &mut Out) -> Result<(), Fa
 /// Prints what an agent says about itself.
 fn metadata(spec: &str, out: &mut Out) -> Result<(), Fail> {
     let parts: Vec<&str> = spec.split(':').collect();
-    let (path, action) = match parts[..] {
-        ["ocf", provider, agent] => {
-            (Path::new(OCF_ROOT).join("resource.d").join(provider).join(agent), "meta-data")
-        }
-        ["stonith", agent] => (Path::new("/usr/sbin").join(agent), "-o"),
+    let (class, provider, name) = match parts[..] {
+        ["ocf", provider, agent] => ("ocf", Some(provider.to_string()), agent),
+        ["stonith", agent] => ("stonith", None, agent),
         _ => return usage(&format!("'{spec}' is not a valid agent specification")),
     };
-    let mut command = Command::new(&path);
-    command.arg(action).env("OCF_ROOT", OCF_ROOT);
-    if action == "-o" {
-        command.arg("metadata");
-    }
-    let failed = |e: std::io::Error| {
-        (exit::NOSUCH, format!("Metadata query for {spec} failed: {}: {e}", path.display()))
-    };
-    let result = command.output().map_err(failed)?;
-    let text = String::from_utf8_lossy(&result.stdout).into_owned();
+    let agent = Agent { class: class.to_string(), provider, name: name.to_string() };
+    let failed = |text| (exit::NOSUCH, format!("Metadata query for {spec} failed: {text}"));
+    let text = agent.metadata().map_err(failed)?;
     out.print(&text);
     out.xml(Element::new("resource-agent").raw(text));
     Ok(())
