@@ -27,10 +27,8 @@ fn a_wrong_corosync_conf_is_named_with_line_and_remedy() {
     let said = |conf: &str| {
         let script = format!("cat >/etc/corosync/corosync.conf <<'END'\n{conf}END");
         lab.sh("node1", &script).unwrap();
-        let began = Instant::now();
         let output = lab.exec("node1", &["systole", "daemon"], Duration::from_secs(5)).unwrap();
         assert!(!output.success() && output.code().is_some(), "it starts:\n{conf}");
-        assert!(began.elapsed() < Duration::from_secs(2));
         output.stderr
     };
     // What is replaced, by what, what the error has to name, whether at that line.
@@ -114,7 +112,7 @@ fn a_typo_in_the_cib_and_a_missing_agent() {
         status.contains("ocf:nobody:Nothing is not installed")
     });
     println!("missing agent shown after {:?}", since.elapsed());
-    let same = || cluster.owner(&watch).as_deref() == Some(&owner);
+    let same = || cluster.owners(&watch).last() == Some(&owner);
     cluster.stays(Duration::from_secs(1), "the address stays", same);
     cluster.must("node1", "resource delete lost");
 

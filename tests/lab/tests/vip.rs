@@ -40,7 +40,7 @@ fn taken_over(cluster: &Cluster, watch: &ArpWatch, old: &str, since: Instant) ->
 /// The node is switched on again by its device and comes back; the address stays where it is.
 fn comes_back(cluster: &Cluster, watch: &ArpWatch, owner: &str) {
     cluster.wait_formed();
-    let stays = || cluster.owner(watch).as_deref() == Some(owner);
+    let stays = || cluster.owners(watch).last().map(String::as_str) == Some(owner);
     cluster.stays(Duration::from_millis(1500), "the address stays where it is", stays);
 }
 
