@@ -208,6 +208,8 @@ pub struct Hello {
     pub busy: Vec<Underway>,
     /// Resources that may still arrive on it.
     pub arriving: BTreeMap<String, Arrival>,
+    /// When the latest operation of its history began by its clock, seconds since the epoch.
+    pub latest_s: u64,
     /// Fences of members because of failures that it remembers, and how many seconds ago.
     pub member_fences: Vec<(MemberFence, u64)>,
 }

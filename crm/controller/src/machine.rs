@@ -44,6 +44,8 @@ pub struct Controller {
     pub(crate) brake: Brake,
     /// Migrations that were not heard to have ended, by where they go and the resource.
     arriving: BTreeMap<(NodeId, String), Arrival>,
+    /// When the latest operation of each node began, by that node's clock.
+    latest_s: BTreeMap<NodeId, u64>,
     /// What the agents on this node say of themselves.
     agents: BTreeMap<Agent, Traits>,
     /// What the local executor has not finished, by tag.
@@ -79,6 +81,7 @@ impl Controller {
             history: History::default(),
             brake: Brake::default(),
             arriving: BTreeMap::new(),
+            latest_s: BTreeMap::new(),
             agents: BTreeMap::new(),
             busy: BTreeMap::new(),
             plans: 0,
@@ -234,6 +237,7 @@ impl Controller {
             started: self.started,
             life: self.setup.life,
             busy: self.busy.values().cloned().collect(),
+            latest_s: self.latest_s.get(&self.setup.local).copied().unwrap_or(0),
             arriving: self
                 .arriving
                 .iter()
@@ -250,6 +254,7 @@ impl Controller {
         match message {
             Message::Hello(hello) => {
                 if hello.view == self.view.id {
+                    self.note_time(sender, hello.latest_s);
                     if sender != local {
                         // What comes from a node that is not heard may still arrive, though the
                         // target was started anew and does not know of it.
@@ -290,6 +295,7 @@ impl Controller {
                 }
             }
             Message::Result { report } => {
+                self.note_time(sender, report.started_s);
                 self.no_longer_busy(sender, &report.operation.tag);
                 let operation = &report.operation;
                 let said = self.arriving.values_mut().filter(|a| a.tag == operation.tag);
@@ -352,6 +358,26 @@ impl Controller {
             self.history.begin(node, &operation, at_s);
         }
         self.effects.push_back(Effect::Execute(crm_executor::Input::Execute(operation)));
+    }
+
+    fn note_time(&mut self, node: NodeId, at_s: u64) {
+        let latest = self.latest_s.entry(node).or_default();
+        *latest = at_s.max(*latest);
+    }
+
+    /// When an operation began, for the history. What a plan makes of a migration depends on whether
+    /// the other node has looked for the resource before it or after it, which the two nodes' clocks
+    /// do not tell. So a migration is never earlier than what is known of the other node by then.
+    fn began_s(&self, now: Instant, operation: &Operation) -> u64 {
+        let other = match operation.action.as_str() {
+            "migrate_to" => "CRM_meta_migrate_target",
+            "migrate_from" => "CRM_meta_migrate_source",
+            _ => return self.wall_s(now),
+        };
+        let other = operation.params.iter().find(|(name, _)| name == other);
+        let other = other.and_then(|(_, name)| self.node_id(name));
+        let latest = other.and_then(|id| self.latest_s.get(&id).copied());
+        self.wall_s(now).max(latest.unwrap_or(0))
     }
 
     /// What ends between a member's greeting and the election is not waited for afterwards.
@@ -495,7 +521,7 @@ impl Controller {
         let node = self.busy.remove(&report.operation.tag).map_or(local, |known| known.node);
         let wire = WireReport {
             node: node.clone(),
-            started_s: self.wall_s(report.started),
+            started_s: self.began_s(report.started, &report.operation),
             ran_ms: u64::try_from(report.ran.as_millis()).unwrap_or(u64::MAX),
             queued_ms: u64::try_from(report.queued.as_millis()).unwrap_or(u64::MAX),
             operation: report.operation,

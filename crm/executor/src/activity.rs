@@ -57,9 +57,7 @@ impl Activity {
         let done = |wanted| outcome.status == Status::Done && outcome.code == wanted;
         match operation.action.as_str() {
             "start" | "migrate_from" if refused => {
-                if self.0.get(resource) == Some(&State::Starting) {
-                    self.0.remove(resource);
-                }
+                self.0.retain(|known, state| known != resource || *state == State::Active);
             }
             "start" | "migrate_from" | "promote" => _ = self.found(resource),
             "stop" if refused => return self.refused_stop(operation, outcome),

@@ -1,6 +1,6 @@
 //! One simulated host: its disk, its daemon, what physically happens on it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cib_store::{Version, disk};
@@ -51,8 +51,11 @@ pub(crate) struct Host {
     pub(crate) started: BTreeMap<String, StartedWith>,
     /// With which parameter each resource was last activated here.
     pub(crate) at: BTreeMap<String, String>,
-    /// What was migrated away from here and not stopped or started here since.
-    pub(crate) moved_away: BTreeSet<String>,
+    /// The recurring operation that each resource was last called by.
+    pub(crate) recurring: BTreeMap<String, String>,
+    /// What was migrated away from here and not stopped or started here since, and the recurring
+    /// operation that it had then.
+    pub(crate) moved_away: BTreeMap<String, Option<String>>,
     /// Agents that are running, by run.
     pub(crate) running: BTreeMap<crm_executor::RunId, Run>,
 }
@@ -69,7 +72,8 @@ impl Host {
             wake_at: None,
             started: BTreeMap::new(),
             at: BTreeMap::new(),
-            moved_away: BTreeSet::new(),
+            recurring: BTreeMap::new(),
+            moved_away: BTreeMap::new(),
             running: BTreeMap::new(),
         }
     }

@@ -134,7 +134,8 @@ fn against(agent: &Agent, sources: &[Node<'_>], known: &[Parameter<'_>]) -> Vec<
         let given = is_given(name) || parameter.obsoletes.is_some_and(is_given);
         // Another name of it may be the one that is told to be replaced.
         let renamed = known.iter().any(|p| p.obsoletes == Some(name));
-        if !given && !renamed && !(is_fencing && GIVEN.contains(&name)) {
+        let supplied = is_fencing && GIVEN.contains(&name);
+        if !(given || renamed || supplied) {
             found.push(format!("the parameter '{name}' is required by {agent} and not given"));
         }
     }

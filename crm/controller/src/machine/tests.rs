@@ -66,6 +66,7 @@ impl Test {
                 life: Incarnation(*life),
                 busy: if *id == busy.0 { busy.1.to_vec() } else { Vec::new() },
                 arriving: BTreeMap::new(),
+                latest_s: 0,
                 member_fences: Vec::new(),
             };
             effects.extend(self.hear(*id, Message::Hello(Box::new(hello))));
@@ -187,6 +188,37 @@ fn what_an_earlier_daemon_left_running_is_probed_for_once() {
         _ => false,
     });
     assert!(told, "its history says that it runs: {effects:?}");
+}
+
+/// The target has looked for the resource by a clock that is an hour ahead: by its source's clock the
+/// migration would be earlier than that, and a plan would take it not to have arrived.
+#[test]
+fn a_migration_is_later_than_what_its_target_did_before_whatever_the_clocks_say() {
+    let mut test = Test::new(2);
+    let report = |operation, started| Report {
+        operation,
+        call: 1,
+        outcome: Outcome::done(code::OK),
+        started,
+        ran: Duration::ZERO,
+        queued: Duration::ZERO,
+    };
+    let said = |effects: Vec<Effect>| -> WireReport {
+        let result = effects.into_iter().find_map(|effect| match effect {
+            Effect::Broadcast(Message::Result { report }) => Some(*report),
+            _ => None,
+        });
+        result.expect("a result is told")
+    };
+    let mut probed = said(test.handle(Input::Report(report(operation("monitor"), NOW))));
+    probed.started_s += 3600;
+    test.hear(3, Message::Result { report: Box::new(probed.clone()) });
+    let mut migration = operation("migrate_to");
+    migration.params.push(("CRM_meta_migrate_target".into(), "n3".into()));
+    let told = said(test.handle(Input::Report(report(migration, NOW))));
+    assert!(told.started_s >= probed.started_s);
+    let told = said(test.handle(Input::Report(report(operation("start"), NOW))));
+    assert!(told.started_s < probed.started_s, "nothing else is affected");
 }
 
 /// The target of a migration looks for the resource with the parameters that the source has.

@@ -68,11 +68,15 @@ impl World {
         if matches!(new.action.as_str(), "start" | "stop" | "migrate_from") {
             self.host(id).moved_away.remove(&new.resource);
         }
-        let missing =
-            operation.interval_ms > 0 && self.hosts[&id].moved_away.contains(&new.resource);
-        self.checker.require(!missing, || {
-            format!("monitors: {} is monitored on node {id}, which it was moved from", new.resource)
-        });
+        if operation.interval_ms > 0 {
+            // One that is asked for later looks for what is not known to have moved.
+            let before = self.hosts[&id].moved_away.get(&new.resource);
+            let goes_on = before.is_some_and(|tag| tag.as_ref() == Some(&operation.tag));
+            self.checker.require(!goes_on, || {
+                format!("monitors: {} is still monitored on node {id} after its move", new.resource)
+            });
+            self.host(id).recurring.insert(new.resource.clone(), operation.tag.clone());
+        }
         let fails = self.rng.chance(self.faults.agents_fail_per_mille);
         // Now and then an agent is slow, starts more often; some are slower than their time-out.
         let often = matches!(new.action.as_str(), "start" | "migrate_to");
@@ -283,7 +287,9 @@ impl World {
                 };
                 self.checker.moved(resource, id, to);
                 self.host(to).at.insert(resource.clone(), at.clone());
-                self.host(id).moved_away.insert(resource.clone());
+                let host = self.host(id);
+                let recurring = host.recurring.get(resource).cloned();
+                host.moved_away.insert(resource.clone(), recurring);
             }
             _ => {}
         }
