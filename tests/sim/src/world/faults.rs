@@ -120,6 +120,10 @@ impl World {
     pub(super) fn cut(&mut self, id: Option<NodeId>) {
         if !self.faults.over {
             self.trace(|| format!("cut off: {id:?}"));
+            // Each time that a flapping host goes is an outage of its own.
+            if id.is_some() {
+                self.checker.fault();
+            }
             self.faults.side = id.into_iter().collect();
         }
     }
