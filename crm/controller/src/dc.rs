@@ -597,6 +597,7 @@ impl Controller {
             dc.recheck_at = dc.recheck_at.min(now + Duration::from_secs(wait + 1));
         }
         let Some(execution) = dc.execution.take() else { return };
+        let stuck = execution.stuck();
         let number = execution.transition.id;
         let ended = Note::Ended {
             id: TransitionId { number, dc: dc.uuid.clone() },
@@ -605,6 +606,14 @@ impl Controller {
             left: execution.left(),
         };
         self.log(Level::Notice, execution.summary());
+        if !stuck.is_empty() {
+            let text = format!(
+                "transition {number} could not do everything: {}; it is planned again when \
+                 something changes, such as a node or a link that is back",
+                stuck.join("; ")
+            );
+            self.log(Level::Warning, text);
+        }
         if let Some(reason) = &execution.aborted {
             self.log(Level::Info, format!("transition {number} ends early: {reason}"));
         }

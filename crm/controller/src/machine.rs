@@ -17,6 +17,9 @@ use crate::{
     Underway, WireReport,
 };
 
+/// How long members may take to greet before that is reported; then twice as long.
+const GREETING_WAIT: Duration = Duration::from_secs(5);
+
 /// Milliseconds for the probe of a resource that the configuration may not have any more: the
 /// field's default time-out of operations.
 const PROBE_TIMEOUT_MS: u64 = 20_000;
@@ -53,6 +56,8 @@ pub struct Controller {
     /// Counts the plans that this controller has asked for, as DC or as DC again.
     pub(crate) plans: u32,
     leaving: Option<Instant>,
+    /// When to say next who has not greeted, and how long that has been.
+    greetings_due: Option<(Instant, Duration)>,
     /// The cluster is past waiting for its nodes at its start.
     pub(crate) started: bool,
     /// By which life each node was last heard.
@@ -86,6 +91,7 @@ impl Controller {
             busy: BTreeMap::new(),
             plans: 0,
             leaving: None,
+            greetings_due: None,
             started: false,
             lives: BTreeMap::new(),
             unheard: BTreeSet::new(),
@@ -127,6 +133,7 @@ impl Controller {
 
     /// Tells that time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.report_missing_greetings(now);
         if self.leaving.is_some_and(|deadline| deadline <= now) {
             self.log(
                 Level::Error,
@@ -148,7 +155,8 @@ impl Controller {
         let local = self.name(self.setup.local);
         let dc = self.dc.as_ref().and_then(|dc| dc.poll_timeout(local));
         let leaving = self.leaving.filter(|deadline| *deadline < NEVER);
-        [dc, leaving].into_iter().flatten().min()
+        let greetings = self.greetings_due.map(|(at, _)| at);
+        [dc, leaving, greetings].into_iter().flatten().min()
     }
 
     /// The DC, if it is known.
@@ -209,6 +217,7 @@ impl Controller {
             self.log(Level::Notice, format!("lost: {name} left the membership"));
         }
         self.hellos.clear();
+        self.greetings_due = Some((now + GREETING_WAIT, GREETING_WAIT));
         self.told.clear();
         self.synced = None;
         self.dc_node = None;
@@ -225,6 +234,27 @@ impl Controller {
         if self.dc.is_some() {
             self.nodes_lost(now, &lost);
         }
+    }
+
+    /// Without the greeting of each member there is no DC: one that is left out could still be doing
+    /// what it was told before. Its ring leaves by itself if its daemon does not answer; until then
+    /// an operator should know what is waited for.
+    fn report_missing_greetings(&mut self, now: Instant) {
+        let Some((_, waited)) = self.greetings_due.filter(|(at, _)| *at <= now) else { return };
+        self.greetings_due = Some((now + waited, waited * 2));
+        // Until then the store says what it waits for.
+        if self.synced.is_none() {
+            return;
+        }
+        let silent = self.view.members.iter().filter(|member| !self.hellos.contains_key(member));
+        let silent: Vec<&str> = silent.map(|member| self.name(*member)).collect();
+        let text = format!(
+            "there is no DC, and nothing is recovered: {} has not greeted in {} s; if it stays like \
+             that, check its log, and restart its daemon or fence it",
+            silent.join(", "),
+            waited.as_secs()
+        );
+        self.log(Level::Warning, text);
     }
 
     /// Says hello once this node's CIB is that of all. What it has written in this view until then
@@ -482,6 +512,7 @@ impl Controller {
         let elected = self.hellos.iter().map(claim).min().map(|c| c.2);
         let Some(elected) = elected else { return };
         self.dc_node = Some(elected);
+        self.greetings_due = None;
         self.tell_history();
         self.probe_left_running();
         self.started |= self.view.members.len() >= self.setup.nodes.len()

@@ -155,6 +155,30 @@ impl Execution {
         self.aborted.is_some() || (self.flights.is_empty() && !waits())
     }
 
+    /// The actions that never went though nobody has given the transition up, each with what it
+    /// waits for: no more than a log line can hold.
+    pub(crate) fn stuck(&self) -> Vec<String> {
+        const SHOWN: usize = 5;
+        if self.aborted.is_some() {
+            return Vec::new();
+        }
+        let words = |action: &Action| match action.on_node.as_deref() {
+            Some(node) => format!("{} on {node}", action.key),
+            None => action.key.clone(),
+        };
+        let synapses = self.waiting.iter().map(|ix| &self.transition.synapses[*ix]);
+        let real = synapses.filter(|s| s.action.kind != ActionKind::Pseudo);
+        let stuck = real.map(|synapse| {
+            let missing = synapse.inputs.iter().filter(|id| !self.completed.contains(id));
+            let missing: Vec<String> = missing.filter_map(|id| self.action(*id)).map(words).collect();
+            match missing.is_empty() {
+                true => words(&synapse.action),
+                false => format!("{} (waits for {})", words(&synapse.action), missing.join(", ")),
+            }
+        });
+        stuck.take(SHOWN).collect()
+    }
+
     /// How many actions never went.
     pub(crate) fn left(&self) -> u32 {
         count(self.waiting.len())
@@ -202,6 +226,25 @@ mod tests {
             out.push(action.id);
         }
         out
+    }
+
+    #[test]
+    fn what_cannot_go_is_named_with_what_it_waits_for() {
+        let synapses = vec![
+            synapse(1, ActionKind::Resource, 0, &[]),
+            synapse(2, ActionKind::Resource, 0, &[1, 7]),
+        ];
+        let transition = Transition { synapses, ..Transition::default() };
+        let mut execution = Execution::new(transition, None);
+        assert_eq!(
+            execution.stuck(),
+            ["r1_start_0 on n1", "r2_start_0 on n1 (waits for r1_start_0 on n1)"]
+        );
+        assert!(execution.next(0, |_| false).is_some_and(|action| action.id == 1));
+        execution.complete(1);
+        assert_eq!(execution.stuck(), ["r2_start_0 on n1"], "its input is not part of the plan");
+        execution.abort("something happened");
+        assert!(execution.stuck().is_empty(), "it was given up on purpose");
     }
 
     #[test]

@@ -37,6 +37,9 @@ const BURST: usize = 64;
 const CLIENTS_MAX: usize = 10_000;
 /// Exit status of a daemon that must not be started again by itself.
 const EXIT_FATAL: i32 = 100;
+/// Exit status of a daemon that has left because it cannot write: it may be started again, and joins
+/// once it can.
+const EXIT_DISK: i32 = 74;
 
 /// What reaches the main loop.
 pub(crate) enum Incoming {
@@ -105,6 +108,8 @@ struct Daemon {
     /// How to end a resource agent's run.
     kills: BTreeMap<crm_executor::RunId, oneshot::Sender<()>>,
     exit: Option<i32>,
+    /// The CIB could not be written: this node is leaving.
+    disk_failed: bool,
     /// As long as they are held no other daemon starts here.
     _locks: [File; 2],
 }
@@ -134,6 +139,13 @@ impl Daemon {
         })?;
         let loaded = files.load().context("cannot read the CIB")?;
         loaded.warnings.iter().for_each(|text| error!("{text}"));
+        files.try_to_write(&loaded.doc).with_context(|| {
+            format!(
+                "the CIB cannot be written to {}; this node does not join the cluster before it can: \
+                 see that the disk has room",
+                files.folder().display()
+            )
+        })?;
         let prepared = Ring::prepare(&options)?;
         let archive = Archive::start(&options.state_dir, &loaded.doc)
             .context("cannot start the thread that keeps the history")?;
@@ -182,6 +194,7 @@ impl Daemon {
             subscribers: Vec::new(),
             kills: BTreeMap::new(),
             exit: None,
+            disk_failed: false,
             _locks: locks,
         })
     }
@@ -240,11 +253,16 @@ impl Daemon {
             Incoming::Planned(plan, computed) => self.planned(plan, computed),
             Incoming::Asked(asked) => self.asked(asked),
             Incoming::DiskFailed(reason) => {
-                error!(
-                    "the CIB cannot be written to {reason}; the change is not acknowledged; see \
-                     that the disk has room, then start the daemon again"
-                );
-                self.fatal("a node that cannot keep the CIB must not go on as if it could");
+                // What this node does not keep it does not vouch for, so it can leave in good order.
+                if !self.disk_failed {
+                    error!(
+                        "the CIB cannot be written to {reason}; this node keeps no change any more \
+                         and leaves the cluster: see that the disk has room, then start the daemon \
+                         again"
+                    );
+                    self.disk_failed = true;
+                    self.input(Input::Shutdown);
+                }
             }
         }
     }
@@ -387,7 +405,7 @@ impl Daemon {
                     self.receiver.close();
                     self.ring.leave();
                     info!("left the cluster");
-                    self.exit = Some(0);
+                    self.exit = Some(if self.disk_failed { EXIT_DISK } else { 0 });
                 }
                 Effect::Fatal(reason) => self.fatal(&reason),
             }

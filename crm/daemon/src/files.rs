@@ -18,6 +18,9 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 /// How many former CIBs are kept.
 const BACKUPS: u32 = 20;
 
+/// Bytes that a node needs beyond its own CIB to join: what the cluster has by then may be larger.
+const ROOM_TO_GROW: usize = 1 << 20;
+
 /// Of several changes in this time only what was before the first is kept: the backups of a stream
 /// of changes would otherwise all be of its last moment.
 const BACKUP_PAUSE: Duration = Duration::from_secs(1);
@@ -117,6 +120,20 @@ impl CibFiles {
         put_in_place(&new_sig, &sig)?;
         put_in_place(&new, &path)?;
         File::open(&self.dir)?.sync_all()
+    }
+
+    /// Writes a CIB with room to grow beside the one in force and removes it again: whoever cannot do
+    /// that cannot keep what the cluster acknowledges, and should not join it.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn try_to_write(&self, doc: &Doc) -> io::Result<()> {
+        let path = self.path("cib.xml.spare");
+        let mut bytes = disk::to_bytes(doc).xml;
+        bytes.resize(bytes.len() + ROOM_TO_GROW, b' ');
+        let written = write_synced(&path, &bytes);
+        let removed = fs::remove_file(&path);
+        written.and(removed)
     }
 
     /// Keeps a CIB that lost against another one; returns where.
@@ -267,6 +284,20 @@ mod tests {
 
     fn epoch(loaded: &Loaded) -> &str {
         loaded.doc.root().attr("epoch").unwrap()
+    }
+
+    #[test]
+    fn whether_a_cib_can_be_written_is_found_out_without_touching_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = CibFiles::open(folder.path()).unwrap();
+        let doc = cib_store::empty_cib();
+        files.save(&doc).unwrap();
+        let before = fs::read(folder.path().join("cib.xml")).unwrap();
+        files.try_to_write(&doc).unwrap();
+        assert_eq!(fs::read(folder.path().join("cib.xml")).unwrap(), before);
+        assert!(!folder.path().join("cib.xml.spare").exists());
+        fs::create_dir(folder.path().join("cib.xml.spare")).unwrap();
+        assert!(files.try_to_write(&doc).is_err());
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn units_that_cannot_run_are_named_with_the_reason() {
     wait_reason(&cluster, "broken_start_0", "broken.service did not start (job failed, exit-code)");
     wait_reason(&cluster, "broken_start_0", "journalctl -u broken.service");
 
-    cluster.must("node1", "resource create absent systemd:absent");
+    cluster.must("node1", "resource create absent systemd:absent --force");
     wait_reason(&cluster, "absent_monitor_0", "there is no systemd unit absent.service");
     cluster.settle();
     assert_eq!(resource(&cluster, "absent")["state"], "Stopped");

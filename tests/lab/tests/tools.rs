@@ -176,8 +176,10 @@ fn a_monitor_runs_in_the_background() {
         let has = format!("test -s {page}");
         cluster.nodes().iter().find(|node| cluster.sh(node, &has).is_ok()).cloned()
     };
-    cluster.wait("the page is there", || home().is_some());
-    let home = home().unwrap();
+    // The page is empty for a moment each time that it is written.
+    let found = std::cell::OnceCell::new();
+    cluster.wait("the page is there", || home().is_some_and(|node| found.set(node).is_ok()));
+    let home = found.into_inner().unwrap();
     let shows = |what: &str| cluster.sh(&home, &format!("grep -q '{what}' {page}")).is_ok();
     cluster.must("node1", "resource create later ocf:heartbeat:Dummy");
     cluster.wait("the page is renewed", || shows("later.*Started"));

@@ -150,7 +150,7 @@ fn wrong_value(parameter: &Parameter<'_>, value: &str) -> Option<String> {
     }
     let truth = ["true", "false", "yes", "no", "y", "n", "on", "off", "1", "0"];
     match parameter.kind {
-        "integer" if text.parse::<i64>().is_err() => {
+        "integer" if !is_number(text) => {
             Some(format!("{name}={value} is not a whole number"))
         }
         "boolean" if !truth.contains(&text.to_ascii_lowercase().as_str()) => {
@@ -163,6 +163,13 @@ fn wrong_value(parameter: &Parameter<'_>, value: &str) -> Option<String> {
     }
 }
 
+/// Agents call numbers with a unit integers as well: `dampen` of `ocf:pacemaker:ping` is `5s`.
+fn is_number(text: &str) -> bool {
+    let unit = text.trim_start_matches(['+', '-']).trim_start_matches(|c: char| c.is_ascii_digit());
+    let has_digits = text.chars().any(|c| c.is_ascii_digit());
+    has_digits && unit.len() <= 3 && unit.chars().all(|c| c.is_ascii_alphabetic() || c == '%')
+}
+
 fn operations(sources: &[Node<'_>], description: &Doc) -> Vec<String> {
     let own = description.root().child("actions").into_iter().flat_map(|a| a.children());
     let known: Vec<&str> = own.filter_map(|a| a.attr("name")).chain(ACTIONS).collect();
@@ -172,4 +179,19 @@ fn operations(sources: &[Node<'_>], description: &Doc) -> Vec<String> {
         .filter(|name| !known.contains(name))
         .map(|name| format!("there is no operation '{name}'{}", hint(name, known.iter().copied())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_number;
+
+    #[test]
+    fn a_number_may_have_a_unit() {
+        for text in ["5", "-1", "+3", "5s", "100ms", "2min", "50%"] {
+            assert!(is_number(text), "{text}");
+        }
+        for text in ["", "s", "five", "5 apples", "10.0.0.1", "5seconds"] {
+            assert!(!is_number(text), "{text}");
+        }
+    }
 }

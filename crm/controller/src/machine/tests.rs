@@ -221,6 +221,43 @@ fn a_migration_is_later_than_what_its_target_did_before_whatever_the_clocks_say(
     assert!(told.started_s < probed.started_s, "nothing else is affected");
 }
 
+/// A member that never greets holds up the election: who it is has to be in the log.
+#[test]
+fn a_member_that_does_not_greet_is_named_ever_less_often() {
+    let mut test = Test::new(2);
+    let members = vec![NodeId(1), NodeId(2), NodeId(3)];
+    let view = View { id: 9, quorate: true, members: members.clone(), came_with_us: members };
+    test.handle(Input::View(view));
+    test.handle(Input::Synced { seen: Vec::new() });
+    for id in [1, 2] {
+        let hello = Hello {
+            view: 9,
+            is_dc: false,
+            was_quorate: true,
+            started: true,
+            life: Incarnation(id),
+            busy: Vec::new(),
+            arriving: BTreeMap::new(),
+            latest_s: 0,
+            member_fences: Vec::new(),
+        };
+        test.hear(u32::try_from(id).unwrap(), Message::Hello(Box::new(hello)));
+    }
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        let at = test.controller.poll_timeout().expect("it is waited for");
+        test.controller.handle_timeout(at);
+        while let Some(effect) = test.controller.poll_effect() {
+            if let Effect::Log(Level::Warning, text) = effect {
+                said.push((at.since(NOW).as_secs(), text));
+            }
+        }
+    }
+    let times: Vec<u64> = said.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [5, 10, 20]);
+    assert!(said.iter().all(|(_, text)| text.contains("n3") && !text.contains("n1")), "{said:?}");
+}
+
 /// The target of a migration looks for the resource with the parameters that the source has.
 #[test]
 fn the_target_of_a_migration_expects_the_resource_with_its_parameters() {
