@@ -26,7 +26,7 @@ pub use constraint::{
     Colocation, Constraint, Location, LocationTarget, Order, OrderKind, ResourceSet,
     TicketConstraint,
 };
-pub use model::{Model, NodeDef, NodeType, Note, TicketState};
+pub use model::{Model, NodeDef, NodeType, Note, TicketState, cluster_options};
 pub use nvpair::{Block, Blocks, Nvpair};
 pub use options::{NoQuorumPolicy, OPTIONS, OptionDef, Options, Part};
 pub use resource::{

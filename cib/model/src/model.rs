@@ -122,6 +122,17 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(root: Node<'a>, now: Time) -> Reader<'a> {
+        Reader {
+            now: Some(now),
+            root,
+            resources: root.child("configuration").and_then(|c| c.child("resources")),
+            ids: RefCell::new(None),
+            notes: RefCell::new(Vec::new()),
+            texts: RefCell::default(),
+        }
+    }
+
     /// Text that a configuration has many times: names, and values of few kinds.
     pub(crate) fn common(&self, text: &str) -> Str {
         let mut texts = self.texts.borrow_mut();
@@ -180,14 +191,7 @@ impl Model {
         let root = doc.root();
         let config = root.child("configuration");
         let section = |name: &str| config.and_then(|c| c.child(name));
-        let reader = Reader {
-            now: Some(now),
-            root,
-            resources: section("resources"),
-            ids: RefCell::new(None),
-            notes: RefCell::new(Vec::new()),
-            texts: RefCell::default(),
-        };
+        let reader = Reader::new(root, now);
         let blocks = |name: &str| {
             section(name)
                 .map(|n| Blocks::read(&reader, n, "meta_attributes", ""))
@@ -344,6 +348,14 @@ impl ResourceDef {
     ) -> ResourceDef {
         remote_connection(name, Some(container), (None, None), None, (Some(address), Some(port)))
     }
+}
+
+/// The cluster options of a `<cib>` element, with blocks in their order and rules at this time, as
+/// [`Model::from_doc`] has them.
+pub fn cluster_options(cib: Node<'_>, now: Time) -> Options {
+    let reader = Reader::new(cib, now);
+    let config = cib.child("configuration").and_then(|c| c.child("crm_config"));
+    read_options(&reader, config, now, &mut None)
 }
 
 fn read_options(

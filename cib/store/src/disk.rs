@@ -2,7 +2,7 @@
 
 use cib_xml::{Doc, Kind, NodeId, Style, digest};
 
-use crate::version::Version;
+use crate::version::{Term, Version};
 
 /// What is written to disk for one state of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,9 @@ pub enum DiskError {
 const TERM: &str = " quorate term ";
 
 /// A copy of `doc` as it is stored: without status, which is rebuilt, and with `num_updates` 0. The
-/// term, with the version of the last change in a quorate view, goes into a comment, which other programs that read the file do not mind.
-pub fn snapshot(doc: &Doc, term: u64, committed: Version) -> Doc {
+/// term, with the version of the last change in a quorate view, goes into a comment, which other
+/// programs that read the file do not mind.
+pub fn snapshot(doc: &Doc, term: Term, committed: Version) -> Doc {
     let mut out = Doc::new(doc.root().name());
     let root = out.root_id();
     for (name, value) in doc.root().attrs() {
@@ -53,15 +54,18 @@ pub fn snapshot(doc: &Doc, term: u64, committed: Version) -> Doc {
     }
     out.append_comment(
         root,
-        &format!("{TERM}{term} {} {} ", committed.admin_epoch, committed.epoch),
+        &format!(
+            "{TERM}{} {} {} {} ",
+            term.view, committed.admin_epoch, committed.epoch, term.generation
+        ),
     );
     out
 }
 
 /// Takes the term, and the version of the last change in a quorate view, out of a document that was
 /// stored; what it does not say is taken from its version.
-pub(crate) fn take_term(doc: &mut Doc) -> (u64, Version) {
-    let mut found = (0, Version { num_updates: 0, ..Version::of(doc) });
+pub(crate) fn take_term(doc: &mut Doc) -> (Term, Version) {
+    let mut found = (Term::default(), Version { num_updates: 0, ..Version::of(doc) });
     let comments: Vec<NodeId> = doc
         .root()
         .all_children()
@@ -71,7 +75,9 @@ pub(crate) fn take_term(doc: &mut Doc) -> (u64, Version) {
     for id in comments {
         let said = doc.node(id).text()[TERM.len()..].split_whitespace();
         let numbers: Vec<u64> = said.filter_map(|n| n.parse().ok()).collect();
-        if let [term, admin_epoch, epoch] = numbers[..] {
+        // Earlier releases know no generations.
+        if let [view, admin_epoch, epoch, ref rest @ ..] = numbers[..] {
+            let term = Term { generation: rest.first().copied().unwrap_or(0), view };
             found = (term, Version { admin_epoch, epoch, num_updates: 0 });
         }
         doc.detach(id);

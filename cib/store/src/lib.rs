@@ -19,7 +19,7 @@ pub use error::{ErrorKind, StoreError};
 pub use machine::{Asked, Effect, Input, Setup, Store};
 pub use message::{Message, State, Write, WriteId};
 pub use operation::{Operation, Output, Target, Who};
-pub use version::Version;
+pub use version::{Term, Version};
 
 use cib_xml::Doc;
 

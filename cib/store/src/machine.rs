@@ -3,11 +3,17 @@
 //! Every change is broadcast and applied by all members in the order of the ring, so members of a
 //! view have the same CIB. What is promised:
 //!
-//! * A write is answered when it was applied locally and, if it changed the configuration, when a
-//!   majority of the configured nodes (or all members, if they are fewer) have it on disk and the
-//!   partition has quorum. So what was acknowledged survives every failure that leaves a quorum.
+//! * A write is answered when it was applied locally and, if it changed the configuration, when
+//!   nodes with the majority of the configured votes (or all members, if they have fewer) have it on
+//!   disk and the partition has quorum. So what was acknowledged survives every failure that leaves
+//!   a quorum.
+//! * A partition can be quorate though another one may be as well (`two_node`, the operator's word):
+//!   see [`View::exclusive`]. There a write is answered only once all others are known to be down,
+//!   in order or fenced. That begins a new generation, so nothing that they have been through in
+//!   views of their own wins over it. Without fencing nobody ever knows: what such a partition has
+//!   acknowledged may then lose against the other.
 //! * When a view begins, members compare. If they differ, one state is chosen on all of them by the
-//!   same rule: the higher term; then the last change from a quorate view; then the higher version;
+//!   same rule: the higher term (generation, then view); then the last change from a quorate view; then the higher version;
 //!   then has been in sync since its start;
 //!   then the lower node id. Its owner sends it, everybody takes it over at the same point of the
 //!   order, and what loses is handed out to be kept in a file unless the winner has seen it before.
@@ -40,7 +46,7 @@ use crate::disk;
 use crate::error::{ErrorKind, StoreError};
 use crate::message::{Done, Lineage, Message, State, Write, WriteId};
 use crate::operation::{Operation, Output, Who};
-use crate::version::Version;
+use crate::version::{Term, Version};
 
 /// Unanswered writes of one node that may be under way: later ones wait.
 const WINDOW: u64 = 256;
@@ -53,6 +59,8 @@ const STREAM: u32 = 4;
 const GATHERING: Duration = Duration::from_millis(5);
 /// States of the configuration by which a winner recognises an older self.
 const HISTORY_MAX: usize = 64;
+/// How long members may take to say what they have before that is reported; then twice as long.
+const STATES_WAIT: Duration = Duration::from_secs(5);
 
 /// What a replica starts with.
 #[derive(Clone, Debug)]
@@ -63,8 +71,8 @@ pub struct Setup {
     pub uname: String,
     /// Which start of this node this is; unlike that of any other.
     pub boot: Incarnation,
-    /// Votes of all configured nodes.
-    pub expected_votes: usize,
+    /// All configured nodes with their votes.
+    pub votes: BTreeMap<NodeId, u32>,
     /// What was on disk, or [`crate::empty_cib`].
     pub doc: Doc,
 }
@@ -142,6 +150,10 @@ pub enum Effect {
         /// Why, in a sentence.
         reason: String,
     },
+    /// Something that an operator should know.
+    Warning(String),
+    /// This node cannot hold the CIB that others hold: it must not go on as a member.
+    Failed(String),
     /// All members of the view have the same CIB.
     Synced {
         /// Its version.
@@ -187,6 +199,8 @@ enum Phase {
     Adopting {
         winner: NodeId,
         lost: bool,
+        /// Who cannot read it.
+        unreadable: BTreeMap<NodeId, String>,
     },
     Synced,
 }
@@ -197,7 +211,7 @@ pub struct Store {
     local: NodeId,
     uname: String,
     boot: Incarnation,
-    expected_votes: usize,
+    votes: BTreeMap<NodeId, u32>,
     doc: Doc,
     version: Version,
     /// The configuration is known to be valid.
@@ -205,9 +219,13 @@ pub struct Store {
     view: View,
     phase: Phase,
     /// See the module's page.
-    term: u64,
+    term: Term,
     /// The highest term that a member brought into the view, and what goes with it.
-    view_term: u64,
+    view_term: Term,
+    /// The others are known to be down, where they could have quorum as well.
+    settled: bool,
+    /// It was said that they are not.
+    said_unsettled: bool,
     view_committed: Version,
     /// The version of the last change that came in a quorate view, or was there when one began.
     committed: Version,
@@ -218,16 +236,18 @@ pub struct Store {
     pending: VecDeque<Pending>,
     applying: Vec<Applying>,
     /// What each member has on disk, as far as it said so: the newest term and version.
-    durable: BTreeMap<NodeId, (u64, Version)>,
+    durable: BTreeMap<NodeId, (Term, Version)>,
     /// The same for the local disk, and what is being written.
-    local_durable: (u64, Version),
-    persisting: Option<(u64, Version)>,
+    local_durable: (Term, Version),
+    persisting: Option<(Term, Version)>,
     /// When the last snapshot began, and how many changes of the configuration are first in it.
     snapshot: (Instant, u32),
     /// Changes of the configuration since.
     unsaved: u32,
     /// A snapshot waits until then for more changes.
     gathering: Option<Instant>,
+    /// When to say next whose states are missing, and how long that has been.
+    states_due: Option<(Instant, Duration)>,
     now: Instant,
     effects: VecDeque<Effect>,
 }
@@ -241,7 +261,7 @@ impl Store {
             local: setup.local,
             uname: setup.uname,
             boot: setup.boot,
-            expected_votes: setup.expected_votes,
+            votes: setup.votes,
             doc: setup.doc,
             version,
             valid: false,
@@ -249,6 +269,9 @@ impl Store {
             phase: Phase::Comparing { states: BTreeMap::new() },
             term,
             view_term: term,
+            settled: false,
+            said_unsettled: false,
+            states_due: None,
             view_committed: committed,
             committed,
             lived: false,
@@ -285,12 +308,6 @@ impl Store {
         matches!(self.phase, Phase::Synced)
     }
 
-    /// Sets the votes of all configured nodes, when the cluster's configuration changed.
-    pub fn set_expected_votes(&mut self, votes: usize) {
-        self.expected_votes = votes;
-        self.acknowledge();
-    }
-
     /// Takes one input. Drain [`Store::poll_effect`] before the next one.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.now = now;
@@ -302,9 +319,8 @@ impl Store {
             }
             Input::Persisted { version } => self.on_persisted(version),
         }
-        if self.doc.compact() {
-            // Nothing keeps node ids between inputs.
-        }
+        // Nothing keeps node ids between inputs.
+        let _ = self.doc.compact();
     }
 
     /// Tells that time has passed.
@@ -313,6 +329,7 @@ impl Store {
         if self.gathering.is_some_and(|at| at <= now) {
             self.persist();
         }
+        self.ask_for_states();
     }
 
     /// The next thing to do, in order.
@@ -322,7 +339,7 @@ impl Store {
 
     /// When [`Store::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.gathering
+        [self.gathering, self.states_due.map(|(at, _)| at)].into_iter().flatten().min()
     }
 
     fn emit(&mut self, effect: Effect) {
@@ -338,11 +355,17 @@ impl Store {
     fn on_view(&mut self, view: View) {
         self.durable.retain(|node, _| view.members.contains(node));
         self.view = view;
+        (self.settled, self.said_unsettled) = (false, false);
+        self.states_due = Some((self.now + STATES_WAIT, STATES_WAIT));
         self.phase = Phase::Comparing { states: BTreeMap::new() };
         let pending = std::mem::take(&mut self.pending);
         let (overtaken, repeated) = pending.into_iter().partition(|p| p.write.who.internal);
         self.pending = repeated;
         self.overtaken(overtaken);
+        self.tell_state();
+    }
+
+    fn tell_state(&mut self) {
         let state = State {
             view: self.view.id,
             version: self.version,
@@ -381,6 +404,10 @@ impl Store {
     fn on_message(&mut self, sender: NodeId, message: Message) {
         match message {
             Message::State(state) => self.on_state(sender, state),
+            Message::Unreadable { view, reason } if view == self.view.id => {
+                self.on_unreadable(sender, reason);
+            }
+            Message::Unreadable { .. } => {}
             Message::Full { view, xml, version, done, history } => {
                 self.on_full(sender, view, &xml, version, done, history);
             }
@@ -392,6 +419,7 @@ impl Store {
             Message::Persisted { term, version } => {
                 let known = self.durable.entry(sender).or_insert((term, version));
                 *known = (*known).max((term, version));
+                self.on_read_by(sender);
                 self.acknowledge();
             }
         }
@@ -407,6 +435,7 @@ impl Store {
             return;
         }
         let states = std::mem::take(states);
+        self.states_due = None;
         let rank = |(node, s): &(&NodeId, &State)| {
             (s.term, s.committed.config(), s.version, s.lived, std::cmp::Reverse(**node))
         };
@@ -429,7 +458,7 @@ impl Store {
             };
             self.emit(Effect::Broadcast(full));
         }
-        self.phase = Phase::Adopting { winner: *winner, lost };
+        self.phase = Phase::Adopting { winner: *winner, lost, unreadable: BTreeMap::new() };
     }
 
     fn on_full(
@@ -441,12 +470,19 @@ impl Store {
         done: Done,
         history: Vec<Lineage>,
     ) {
-        let Phase::Adopting { winner, lost } = self.phase else { return };
+        let Phase::Adopting { winner, lost, .. } = self.phase else { return };
         if sender != winner || view != self.view.id {
             return;
         }
-        // The winner took it from its own memory, so only a broken peer sends something else.
-        let Ok(mut doc) = Doc::parse(xml) else { return };
+        // The winner took it from its own memory, so only a broken peer, or one of another release,
+        // sends what cannot be read.
+        let mut doc = match Doc::parse(xml) {
+            Ok(doc) => doc,
+            Err(error) => {
+                let (view, reason) = (self.view.id, error.to_string());
+                return self.emit(Effect::Broadcast(Message::Unreadable { view, reason }));
+            }
+        };
         version.write(&mut doc);
         if lost {
             self.set_aside(winner, &history);
@@ -471,6 +507,66 @@ impl Store {
         self.synced();
     }
 
+    /// A member cannot read the winner's CIB. Nobody else's may be taken instead: it is the one that
+    /// has what was acknowledged. If nobody can read it, resources go on as they are, and the log
+    /// says why nothing else happens.
+    fn on_unreadable(&mut self, sender: NodeId, reason: String) {
+        let members = self.view.members.len();
+        let Phase::Adopting { winner, unreadable, .. } = &mut self.phase else { return };
+        unreadable.insert(sender, reason.clone());
+        let text = format!("node {sender} cannot read the CIB that node {winner} sends: {reason}");
+        let all = unreadable.len() == members;
+        self.emit(Effect::Warning(text));
+        if all {
+            let text = "no member can read the CIB that all have to take over, so nothing can be \
+                        planned or changed: restart the cluster's daemons with a release that can, \
+                        or with another cib.xml";
+            self.emit(Effect::Warning(text.to_owned()));
+        }
+        // Others may have taken it over before.
+        let others: Vec<NodeId> = self.durable.keys().copied().collect();
+        others.into_iter().for_each(|node| self.on_read_by(node));
+    }
+
+    /// A member has taken the CIB over. If this node cannot read it, it cannot go on among those who
+    /// can.
+    fn on_read_by(&mut self, node: NodeId) {
+        let Phase::Adopting { winner, unreadable, .. } = &self.phase else { return };
+        let Some(reason) = unreadable.get(&self.local).filter(|_| node != self.local) else {
+            return;
+        };
+        // What was said in an earlier view has an earlier term.
+        let taken = self.durable.get(&node).is_some_and(|(term, _)| *term > self.view_term);
+        if taken {
+            let text = format!(
+                "this node cannot read the CIB of node {winner}, which the others have taken over: \
+                 {reason}"
+            );
+            self.emit(Effect::Failed(text));
+        }
+    }
+
+    /// Some members have not said what they have. None can be left out: it may be the one that has
+    /// what was acknowledged, and it is a member, so it would go on with another CIB. It is asked
+    /// again, and named.
+    fn ask_for_states(&mut self) {
+        let Some((_, waited)) = self.states_due.filter(|(at, _)| *at <= self.now) else { return };
+        let Phase::Comparing { states } = &self.phase else { return };
+        let silent = self.view.members.iter().filter(|member| !states.contains_key(member));
+        let silent: Vec<String> = silent.map(NodeId::to_string).collect();
+        let text = format!(
+            "nothing can be planned or changed: node {} has not said in {} s which CIB it has, and \
+             cannot be left out, since it may be the one with the last changes; if it stays like \
+             that, restart its daemon, or fence it",
+            silent.join(", "),
+            waited.as_secs()
+        );
+        self.states_due = Some((self.now + waited, waited * 2));
+        self.emit(Effect::Warning(text));
+        // A member that has not heard this node's state is in the same situation.
+        self.tell_state();
+    }
+
     /// Hands out the local state if the winner has never had its configuration.
     fn set_aside(&mut self, winner: NodeId, history: &[Lineage]) {
         let mine = lineage(&self.doc);
@@ -488,7 +584,9 @@ impl Store {
     fn synced(&mut self) {
         self.phase = Phase::Synced;
         self.lived = true;
+        self.states_due = None;
         self.begin_term();
+        self.settle();
         self.emit(Effect::Synced { version: self.version });
         self.resolve_pending();
         self.persist();
@@ -499,9 +597,48 @@ impl Store {
     /// The term of the view, by what all its members know alike.
     fn begin_term(&mut self) {
         (self.term, self.committed) = match self.view.quorate {
-            true => (self.view.id.max(self.view_term + 1), self.version),
+            true => {
+                let Term { generation, view } = self.view_term;
+                let view = self.view.id.max(view.saturating_add(1));
+                (Term { generation, view }, self.version)
+            }
             false => (self.view_term, self.view_committed),
         };
+    }
+
+    /// Begins a new generation as soon as all nodes that could have quorum without this partition
+    /// are known to be down. All members see that at the same place of the order, since they see it
+    /// in the CIB.
+    fn settle(&mut self) {
+        let alone = self.view.quorate && !self.view.exclusive;
+        if !alone || self.settled || !self.is_synced() || !self.rivals().is_empty() {
+            return;
+        }
+        self.settled = true;
+        self.term.generation = self.term.generation.saturating_add(1);
+        self.persist();
+    }
+
+    /// Configured nodes with votes that are not members, and that nobody knows to be down: a node
+    /// counts as down when its fence was confirmed or when it has left in good order.
+    fn rivals(&self) -> Vec<NodeId> {
+        let states = self.doc.root().child("status");
+        let is_down = |node: NodeId| {
+            let mut states = states.iter().flat_map(|s| s.children_named("node_state"));
+            let id = node.to_string();
+            let state = states.find(|state| state.attr("id") == Some(&id));
+            state.is_some_and(|state| state.attr("expected") == Some("down"))
+        };
+        let missing = self.votes.iter().filter(|(node, votes)| {
+            **votes > 0 && !self.view.members.contains(node) && !is_down(**node)
+        });
+        missing.map(|(node, _)| *node).collect()
+    }
+
+    /// Whether anybody ever fences. Without that nothing is ever known of a node that is lost.
+    fn is_fencing(&self, now_seconds: i64) -> bool {
+        let now = cib_model::Time::from_epoch(now_seconds);
+        cib_model::cluster_options(self.doc.root(), now).flag("fencing-enabled")
     }
 
     /// Looks up what became of this node's writes in the state that all have now: a client's that
@@ -668,6 +805,9 @@ impl Store {
             self.unsaved += 1;
             self.persist();
         }
+        if !self.settled {
+            self.settle();
+        }
     }
 
     fn remember_lineage(&mut self) {
@@ -716,32 +856,51 @@ impl Store {
         self.emit(Effect::Broadcast(Message::Persisted { term, version }));
     }
 
-    /// Answers requests whose change enough disks have: a majority's, or those of all members if a
-    /// smaller partition has quorum by other rules. Without quorum nothing is acknowledged but what
-    /// was forced, since the other side may go on without it. Versions can be compared within a term
+    /// Answers requests whose change enough disks have: a majority's by votes, or those of all members
+    /// if a smaller partition has quorum by other rules, and nobody else can have it as well. Without
+    /// quorum nothing is acknowledged but what was forced, since the other side may go on without it. Versions can be compared within a term
     /// only: that of another may stand for another state.
     fn acknowledge(&mut self) {
         if !self.is_synced() {
             return;
         }
-        let majority = self.expected_votes / 2 + 1;
-        let all = self.view.members.len().max(1);
-        let (quorate, term) = (self.view.quorate, self.term);
+        let votes_of = |nodes: &mut dyn Iterator<Item = &NodeId>| {
+            let votes = nodes.filter_map(|node| self.votes.get(node));
+            votes.fold(0u64, |sum, votes| sum + u64::from(*votes))
+        };
+        let majority = votes_of(&mut self.votes.keys()) / 2 + 1;
+        let all = votes_of(&mut self.view.members.iter()).max(1);
+        let sole = self.view.exclusive || self.settled;
+        let asked_at = self.applying.last().map(|a| a.write.now_seconds);
+        let waits = self.view.quorate && !sole && asked_at.is_some_and(|at| self.is_fencing(at));
+        let (quorate, term) = (self.view.quorate && !waits, self.term);
         let durable = &self.durable;
         let members = &self.view.members;
         let mut answered = Vec::new();
-        self.applying.retain(|a| {
+        let mut applying = std::mem::take(&mut self.applying);
+        applying.retain(|a| {
             let has = |n: &&NodeId| {
                 let known = durable.get(n).filter(|(of, _)| *of == term);
                 known.is_some_and(|(_, v)| v.config() >= a.version.config())
             };
             let needed = if quorate || a.write.force { majority.min(all) } else { majority };
-            let enough = members.iter().filter(has).count() >= needed;
+            let enough = votes_of(&mut members.iter().filter(has)) >= needed;
             if enough {
                 answered.push(a.request);
             }
             !enough
         });
+        self.applying = applying;
+        if waits && !self.applying.is_empty() && !self.said_unsettled {
+            self.said_unsettled = true;
+            let rivals: Vec<String> = self.rivals().iter().map(NodeId::to_string).collect();
+            self.emit(Effect::Warning(format!(
+                "changes of the configuration are not acknowledged yet: node {} is not known to be \
+                 down and may have quorum as well, so its configuration could win later; fence it, \
+                 or confirm that it is down (stonith_admin --confirm)",
+                rivals.join(", ")
+            )));
+        }
         answered.into_iter().for_each(|id| self.reply(id, Ok(Output::default())));
     }
 }

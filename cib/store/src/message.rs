@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
 use crate::operation::{Operation, Who};
-use crate::version::Version;
+use crate::version::{Term, Version};
 
 /// Results of past writes that are remembered for each node: more than a node has under way.
 const RESULTS_MAX: usize = 512;
@@ -57,8 +57,8 @@ pub struct State {
     pub digest: String,
     /// Digest of the configuration alone.
     pub config_digest: String,
-    /// The last quorate view that its CIB has been through, counted as [`crate::Store`] does.
-    pub term: u64,
+    /// The last quorate view that its CIB has been through, as [`crate::Store`] has it.
+    pub term: Term,
     /// The version of the last change that it has from a quorate view.
     pub committed: Version,
     /// Whether the node has been in sync since it started.
@@ -135,10 +135,17 @@ pub enum Message {
         /// The last states of its configuration.
         history: Vec<Lineage>,
     },
+    /// The CIB of [`Message::Full`] cannot be read here, for this reason.
+    Unreadable {
+        /// The view that it was for.
+        view: u64,
+        /// Why.
+        reason: String,
+    },
     /// My disk has this version.
     Persisted {
         /// The term that it was written in.
-        term: u64,
+        term: Term,
         /// The version.
         version: Version,
     },

@@ -49,6 +49,18 @@ impl Version {
     }
 }
 
+/// Which quorate view a state of the CIB has been through last; later ones compare greater.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Term {
+    /// Grows by one when a partition that is quorate without a majority knows that all others are
+    /// down: whatever those have been through in views of their own counts less.
+    pub generation: u64,
+    /// The view, or more.
+    pub view: u64,
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.admin_epoch, self.epoch, self.num_updates)

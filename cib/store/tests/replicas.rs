@@ -30,6 +30,9 @@ struct Cluster {
     acknowledged: Vec<String>,
     open: BTreeMap<u64, String>,
     refused: usize,
+    votes: BTreeMap<NodeId, u32>,
+    two_node: bool,
+    said: Vec<String>,
 }
 
 const NOW: Instant = Instant(0);
@@ -57,6 +60,9 @@ impl Cluster {
             acknowledged: Vec::new(),
             open: BTreeMap::new(),
             refused: 0,
+            votes: (1..=size).map(|n| (NodeId(n), 1)).collect(),
+            two_node: false,
+            said: Vec::new(),
         };
         for n in 1..=size {
             cluster.disks.insert(n, cib_store::empty_cib());
@@ -72,7 +78,7 @@ impl Cluster {
             local: NodeId(n),
             uname: format!("node{n}"),
             boot: membership_base::Incarnation(self.next_boot),
-            expected_votes: self.hosts.len(),
+            votes: self.votes.clone(),
             doc: disk.clone(),
         });
         self.next_boot += 1;
@@ -104,16 +110,18 @@ impl Cluster {
             }
         }
         self.queues.clear();
-        let total = self.hosts.len();
+        let total: u32 = self.votes.values().sum();
         for group in groups {
             let members: Vec<u32> =
                 group.iter().copied().filter(|n| self.hosts[n].is_some()).collect();
+            let votes: u32 = members.iter().map(|n| self.votes[&NodeId(*n)]).sum();
             let id = self.next_view;
             self.next_view += 1;
             let view = View {
                 id,
                 members: members.iter().map(|n| NodeId(*n)).collect(),
-                quorate: members.len() * 2 > total,
+                quorate: self.two_node || votes * 2 > total,
+                exclusive: votes * 2 > total,
                 ..View::default()
             };
             for n in members {
@@ -154,6 +162,7 @@ impl Cluster {
                 },
                 Effect::Changed { old, new, .. } => assert!(new > old, "{old} to {new}"),
                 Effect::SetAside { .. } => host.set_aside += 1,
+                Effect::Warning(text) | Effect::Failed(text) => self.said.push(text),
                 Effect::Synced { .. } => {}
             }
         }
@@ -620,4 +629,185 @@ fn random_history(seed: u64) {
     for name in c.acknowledged.iter().filter(|n| !n.is_empty()) {
         assert!(c.has(1, name), "seed {seed}: {name} was acknowledged and is lost");
     }
+}
+
+fn status(n: u32, expected: &str) -> Operation {
+    let xml = format!("<node_state id=\"{n}\" uname=\"node{n}\" expected=\"{expected}\"/>");
+    let target = Target::Section("status".into());
+    Operation::Modify { target, xml, allow_create: true, score: false }
+}
+
+/// Both nodes of a `two_node` cluster, cut off from each other; node 1 has seen many more views.
+fn split_of_two() -> (Cluster, Rng) {
+    let (mut cluster, mut rng) = (Cluster::new(2), Rng::new(1));
+    cluster.two_node = true;
+    cluster.partition(&[vec![1, 2]], &mut rng);
+    cluster.deliver_all();
+    for n in [1, 2] {
+        let internal = Who { internal: true, ..who() };
+        cluster.request_as(internal, 1, &format!("state{n}"), status(n, "member"), true);
+    }
+    cluster.deliver_all();
+    cluster.acknowledged.clear();
+    cluster.partition(&[vec![2]], &mut rng);
+    cluster.deliver_all();
+    (1..=3).for_each(|_| cluster.partition(&[vec![1]], &mut rng));
+    cluster.deliver_all();
+    (cluster, rng)
+}
+
+#[test]
+fn one_of_two_acknowledges_only_once_the_other_is_down_and_then_wins_over_it() {
+    let (mut cluster, mut rng) = split_of_two();
+    cluster.request(1, "left", create_op("left"), false);
+    cluster.request(2, "right", create_op("right"), false);
+    cluster.deliver_all();
+    assert_eq!(cluster.acknowledged, [""; 0], "the other one may have quorum too");
+    assert!(cluster.said.iter().any(|t| t.contains("node 1 is not known to be down")));
+    // Node 2 has node 1 fenced.
+    cluster.crash(1);
+    let internal = Who { internal: true, ..who() };
+    cluster.request_as(internal, 2, "fenced", status(1, "down"), true);
+    cluster.deliver_all();
+    assert!(cluster.acknowledged.contains(&"right".to_owned()), "{:?}", cluster.acknowledged);
+    cluster.request(2, "later", create_op("later"), false);
+    cluster.deliver_all();
+    assert!(cluster.acknowledged.contains(&"later".to_owned()));
+    cluster.crash(2);
+    (1..=2).for_each(|n| cluster.boot(n));
+    cluster.partition(&[vec![1, 2]], &mut rng);
+    cluster.deliver_all();
+    cluster.assert_same(&[1, 2]);
+    assert!(cluster.has(1, "right") && cluster.has(1, "later") && !cluster.has(1, "left"));
+}
+
+#[test]
+fn one_of_two_acknowledges_at_once_without_fencing_and_after_the_other_has_left() {
+    let (mut cluster, _) = split_of_two();
+    let xml = "<crm_config><cluster_property_set id=\"o\"><nvpair id=\"o-f\" \
+               name=\"stonith-enabled\" value=\"false\"/></cluster_property_set></crm_config>";
+    let target = Target::Section("crm_config".into());
+    let xml = xml.to_owned();
+    let off = Operation::Modify { target, xml, allow_create: true, score: false };
+    cluster.request(2, "off", off, false);
+    cluster.deliver_all();
+    assert_eq!(cluster.acknowledged, ["off"], "nobody will ever know");
+
+    let (mut cluster, mut rng) = (Cluster::new(2), Rng::new(1));
+    cluster.two_node = true;
+    cluster.partition(&[vec![1, 2]], &mut rng);
+    cluster.deliver_all();
+    let internal = Who { internal: true, ..who() };
+    cluster.request_as(internal, 1, "left", status(1, "down"), true);
+    cluster.deliver_all();
+    cluster.crash(1);
+    cluster.partition(&[vec![2]], &mut rng);
+    cluster.request(2, "right", create_op("right"), false);
+    cluster.deliver_all();
+    assert!(cluster.acknowledged.contains(&"right".to_owned()));
+}
+
+#[test]
+fn disks_count_by_their_nodes_votes() {
+    let (mut cluster, mut rng) = (Cluster::new(5), Rng::new(1));
+    cluster.votes.insert(NodeId(1), 3);
+    (1..=5).for_each(|n| cluster.boot(n));
+    cluster.partition(&[vec![1, 2, 3, 4, 5]], &mut rng);
+    cluster.deliver_all();
+    cluster.request(3, "x", create_op("x"), false);
+    while cluster.queues.keys().copied().collect::<Vec<_>>().iter().any(|v| cluster.deliver_one(*v))
+    {
+    }
+    for n in [3, 4, 5] {
+        cluster.finish_disk(n);
+    }
+    while cluster.queues.keys().copied().collect::<Vec<_>>().iter().any(|v| cluster.deliver_one(*v))
+    {
+    }
+    assert_eq!(cluster.acknowledged, [""; 0], "nodes 1 and 2 have quorum without these three");
+    cluster.finish_disk(1);
+    while cluster.queues.keys().copied().collect::<Vec<_>>().iter().any(|v| cluster.deliver_one(*v))
+    {
+    }
+    assert_eq!(cluster.acknowledged, ["x"]);
+}
+
+/// One replica among three members whose messages the test makes up: what it says.
+fn said(store: &mut Store) -> Vec<Effect> {
+    std::iter::from_fn(|| store.poll_effect()).collect()
+}
+
+fn first_of_three() -> (Store, Message) {
+    let mut store = Store::new(Setup {
+        local: NodeId(1),
+        uname: "node1".into(),
+        boot: membership_base::Incarnation(1),
+        votes: (1..=3).map(|n| (NodeId(n), 1)).collect(),
+        doc: cib_store::empty_cib(),
+    });
+    let members = (1..=3).map(NodeId).collect();
+    let view = View { id: 5, members, quorate: true, exclusive: true, ..View::default() };
+    store.handle(NOW, Input::View(view));
+    let effects = said(&mut store);
+    let [Effect::Broadcast(state)] = &effects[..] else { panic!("{effects:?}") };
+    (store, state.clone())
+}
+
+#[test]
+fn a_cib_that_cannot_be_read_is_said_and_ends_only_who_is_alone_with_it() {
+    for all in [true, false] {
+        let (mut store, own) = first_of_three();
+        let Message::State(mine) = &own else { panic!("{own:?}") };
+        let term = cib_store::Term { generation: 0, view: 4 };
+        let other = cib_store::State { term, digest: "other".into(), ..mine.clone() };
+        let mut hear = |sender, message| {
+            store.handle(NOW, Input::Delivered { sender: NodeId(sender), message });
+            said(&mut store)
+        };
+        hear(1, own.clone());
+        hear(2, Message::State(other.clone()));
+        hear(3, Message::State(other));
+        let full = Message::Full {
+            view: 5,
+            xml: "<cib".into(),
+            version: Version::default(),
+            done: Default::default(),
+            history: Vec::new(),
+        };
+        let effects = hear(2, full);
+        let [Effect::Broadcast(unreadable @ Message::Unreadable { .. })] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        let effects = hear(1, unreadable.clone());
+        assert!(matches!(&effects[..], [Effect::Warning(text)] if text.contains("node 1 cannot")));
+        for node in [2, 3] {
+            let term = cib_store::Term { generation: 0, view: 5 };
+            let effects = match all {
+                true => hear(node, unreadable.clone()),
+                false => hear(node, Message::Persisted { term, version: Version::default() }),
+            };
+            let failed = effects.iter().any(|e| matches!(e, Effect::Failed(_)));
+            assert_eq!(failed, !all, "{effects:?}");
+            let nobody = |e: &Effect| matches!(e, Effect::Warning(t) if t.contains("no member"));
+            assert_eq!(effects.iter().any(nobody), all && node == 3, "{effects:?}");
+        }
+    }
+}
+
+#[test]
+fn a_member_that_does_not_say_what_it_has_is_named_and_asked_again() {
+    let (mut store, own) = first_of_three();
+    store.handle(NOW, Input::Delivered { sender: NodeId(1), message: own.clone() });
+    store.handle(NOW, Input::Delivered { sender: NodeId(2), message: own.clone() });
+    let due = store.poll_timeout().expect("it does not wait in silence");
+    store.handle_timeout(due);
+    let effects = said(&mut store);
+    let [Effect::Warning(text), Effect::Broadcast(Message::State(_))] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(text.contains("node 3 has not said in 5 s"), "{text}");
+    assert!(store.poll_timeout().is_some_and(|next| next > due));
+    store.handle(due, Input::Delivered { sender: NodeId(3), message: own });
+    assert!(store.is_synced());
+    assert!(!said(&mut store).iter().any(|e| matches!(e, Effect::Warning(_))));
 }

@@ -156,6 +156,7 @@ impl Daemon {
         let node = Node::new(crm_node::Setup {
             local: prepared.local,
             nodes: prepared.nodes.clone(),
+            votes: prepared.votes.clone(),
             cluster: prepared.cluster.clone(),
             life: prepared.incarnation,
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),

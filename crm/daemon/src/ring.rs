@@ -25,6 +25,7 @@ const BUSY_BYTES: usize = 8 << 20;
 pub(crate) struct Prepared {
     pub(crate) local: NodeId,
     pub(crate) nodes: BTreeMap<NodeId, String>,
+    pub(crate) votes: BTreeMap<NodeId, u32>,
     pub(crate) cluster: String,
     pub(crate) encrypted: bool,
     /// Of this start.
@@ -63,11 +64,12 @@ impl Ring {
         let local = transport::find_local(&config, options.node.as_deref())?;
         let name = |id| config.node_name(id).map_or_else(|| format!("node{id}"), str::to_owned);
         let nodes = config.nodes.iter().map(|n| (n.id, name(n.id))).collect();
+        let votes = config.nodes.iter().map(|n| (n.id, n.votes)).collect();
         let cluster = config.totem.cluster_name.clone();
         let encrypted = config.totem.encrypted;
         let incarnation = transport::begin_incarnation(&options.state_dir.join(STATE))?;
         let options = options.clone();
-        Ok(Prepared { local, nodes, cluster, encrypted, incarnation, config, options })
+        Ok(Prepared { local, nodes, votes, cluster, encrypted, incarnation, config, options })
     }
 
     /// Sends a message to all members; what the ring has no room for goes as soon as it has.

@@ -37,6 +37,8 @@ pub struct Setup {
     pub local: NodeId,
     /// All configured nodes with their names; contains the local one.
     pub nodes: BTreeMap<NodeId, String>,
+    /// Their votes, as quorum counts them.
+    pub votes: BTreeMap<NodeId, u32>,
     /// The cluster's name.
     pub cluster: String,
     /// Which start of this node's daemon this is.

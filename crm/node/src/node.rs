@@ -66,7 +66,7 @@ impl Node {
             local: setup.local,
             uname: name.clone(),
             boot: setup.life,
-            expected_votes: setup.nodes.len(),
+            votes: setup.votes.clone(),
             doc: setup.cib.clone(),
         });
         let controller = Controller::new(crm_controller::Setup {
@@ -407,6 +407,10 @@ impl Node {
             cib_store::Effect::SetAside { doc, reason } => {
                 self.effects.push_back(Effect::SetAside { doc, reason });
             }
+            cib_store::Effect::Warning(text) => {
+                self.effects.push_back(Effect::Log(Level::Warning, text));
+            }
+            cib_store::Effect::Failed(reason) => self.effects.push_back(Effect::Fatal(reason)),
             cib_store::Effect::Synced { .. } => {
                 self.configure(now);
                 let seen = cib::seen_nodes(self.store.doc().root());

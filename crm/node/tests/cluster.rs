@@ -63,6 +63,7 @@ impl Cluster {
         let setup = Setup {
             local: NodeId(n),
             nodes: names(),
+            votes: names().keys().map(|id| (*id, 1)).collect(),
             cluster: "test".into(),
             life: membership_base::Incarnation(self.now + u64::from(n)),
             encrypted: self.encrypted,
@@ -93,6 +94,7 @@ impl Cluster {
                 id: self.view_count,
                 members: members.clone(),
                 quorate: members.len() > 1,
+                exclusive: members.len() > 1,
                 came_with_us,
             };
             self.views.insert(*id, view.clone());

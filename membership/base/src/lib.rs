@@ -101,6 +101,11 @@ pub struct View {
     pub members: Vec<NodeId>,
     /// Whether this partition may act (see the `membership-quorum` crate).
     pub quorate: bool,
+    /// Whether no other part of the configured nodes can have quorum without a member of this one,
+    /// now or later, by the configured votes alone. A partition that is quorate by other rules (one
+    /// of two nodes, by the operator's word, after others were given up) is not.
+    #[serde(default)]
+    pub exclusive: bool,
     /// The members that came here together with the local node from the view before, ascending;
     /// always contains the local node. They have delivered the same messages as the local node up
     /// to here. A member that is not in this list is new, or came another way (it was cut off, or

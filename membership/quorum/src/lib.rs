@@ -211,6 +211,20 @@ impl Votequorum {
         !self.rules.enabled || (!self.known.waiting && self.is_enough(members, self.known.expected))
     }
 
+    /// Whether no other part of the configured nodes can be quorate without one of these members,
+    /// by the configured votes and tie breaker: what these alone know cannot be missed by others.
+    pub fn is_exclusive(&self, members: &[NodeId]) -> bool {
+        let r = &self.rules;
+        let all = r.votes.values().fold(0u32, |acc, v| acc.saturating_add(*v));
+        let votes = self.votes_of(members);
+        if r.two_node || !r.enabled {
+            return votes == all;
+        }
+        let expected = all.max(r.expected_votes);
+        votes > expected / 2
+            || (u64::from(votes) * 2 == u64::from(expected) && self.breaks_tie(members))
+    }
+
     /// A control message at its place in the order. Returns the verdict if it has changed.
     pub fn control(&mut self, control: Control) -> Option<bool> {
         let before = self.known.quorate;

@@ -222,3 +222,31 @@ fn controls_survive_the_wire_and_nonsense_does_not() {
         assert_eq!(Control::decode(bytes), None);
     }
 }
+
+/// What an exclusive partition knows is known to somebody in every other one that may ever act.
+#[test]
+fn any_two_exclusive_partitions_share_a_node_whatever_the_rules() {
+    let tie = |breaker| Rules { tie_breaker: Some(breaker), ..rules(4) };
+    let uneven = Rules {
+        votes: (1..=5).map(|n| (NodeId(n), if n == 1 { 3 } else { 1 })).collect(),
+        expected_votes: 7,
+        ..rules(5)
+    };
+    let two = Rules { two_node: true, ..rules(2) };
+    let none = Rules { enabled: false, ..rules(3) };
+    let all = [rules(3), rules(5), tie(TieBreaker::Lowest), uneven, two, none];
+    for rules in all {
+        let counter = Votequorum::new(rules.clone());
+        let nodes: Vec<NodeId> = rules.votes.keys().copied().collect();
+        let subset = |bits: u32| {
+            let picked = nodes.iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0);
+            picked.map(|(_, node)| *node).collect::<Vec<_>>()
+        };
+        let subsets: Vec<Vec<NodeId>> = (1..1 << nodes.len()).map(subset).collect();
+        let exclusive: Vec<_> = subsets.iter().filter(|s| counter.is_exclusive(s)).collect();
+        assert!(exclusive.iter().any(|s| **s == nodes), "all together: {rules:?}");
+        for (a, b) in exclusive.iter().flat_map(|a| exclusive.iter().map(move |b| (a, b))) {
+            assert!(a.iter().any(|n| b.contains(n)), "{a:?} and {b:?}: {rules:?}");
+        }
+    }
+}

@@ -488,7 +488,9 @@ impl Driver {
                 self.attach = true;
                 if let Some(quorate) = changed {
                     let (id, members) = (self.view.id + 1, self.view.members.clone());
-                    self.announce(View { id, came_with_us: members.clone(), members, quorate });
+                    let exclusive = self.quorum.is_exclusive(&members);
+                    let came_with_us = members.clone();
+                    self.announce(View { id, members, quorate, exclusive, came_with_us });
                 }
             }
             _ => tracing::error!(sender = %delivered.sender, "a message of an unknown kind"),
@@ -504,7 +506,8 @@ impl Driver {
             verdict
         };
         let RingView { id, members, came_with_us, .. } = view;
-        self.announce(View { id, members, quorate, came_with_us });
+        let exclusive = self.quorum.is_exclusive(&members);
+        self.announce(View { id, members, quorate, exclusive, came_with_us });
     }
 
     fn announce(&mut self, view: View) {

@@ -22,6 +22,8 @@ pub struct Checker {
     /// What was delivered in each view, as the first member saw it.
     orders: BTreeMap<(u64, NodeId), Vec<(NodeId, u64)>>,
     views: BTreeMap<(u64, NodeId), Vec<NodeId>>,
+    /// Members of quorate views that rule out any other quorate one without one of them.
+    exclusive: BTreeSet<Vec<NodeId>>,
     versions: BTreeMap<NodeId, Version>,
     acknowledged: BTreeSet<String>,
     /// How often a host's power was cut since the last fault.
@@ -120,9 +122,14 @@ impl Checker {
     }
 
     /// A host installs a view, having left `before`.
-    pub fn view(&mut self, host: NodeId, before: &View, view: &View, nodes: usize) {
-        if view.quorate && view.members.len() * 2 <= nodes {
-            self.fail(format!("invariant 3: {:?} is quorate", view.members));
+    pub fn view(&mut self, host: NodeId, before: &View, view: &View) {
+        if view.quorate && view.exclusive && self.exclusive.insert(view.members.clone()) {
+            let apart = |other: &&Vec<NodeId>| !other.iter().any(|n| view.members.contains(n));
+            let other = self.exclusive.iter().find(apart).cloned();
+            if let Some(other) = other {
+                let members = &view.members;
+                self.fail(format!("invariant 3: both {members:?} and {other:?} can be quorate"));
+            }
         }
         self.views.insert((view.id, host), view.members.clone());
         let differs = view.members.iter().find(|other| {

@@ -7,6 +7,7 @@ use cib_store::{Version, disk};
 use crm_executor::StartedWith;
 use crm_node::{Node, Setup};
 use membership_base::{Guarantee, Incarnation, Instant, NodeId, View};
+use membership_quorum::{Rules, Votequorum};
 use membership_totem::{NodeLinks, Settings, Totem};
 
 use crate::world::{Run, WALL_MS};
@@ -23,6 +24,7 @@ pub(crate) struct Disk {
 pub(crate) struct Daemon {
     pub(crate) totem: Totem,
     pub(crate) node: Node,
+    pub(crate) quorum: Votequorum,
     pub(crate) view: View,
     /// The view in which messages are delivered: between two views only those who go on together
     /// deliver the same.
@@ -79,7 +81,7 @@ impl Host {
     }
 
     /// Starts a daemon from what is on disk.
-    pub(crate) fn boot(&mut self, now: Instant, nodes: &BTreeMap<NodeId, String>) {
+    pub(crate) fn boot(&mut self, now: Instant, nodes: &BTreeMap<NodeId, String>, rules: &Rules) {
         let incarnation = self.disk.incarnation.next(self.clock + now.since(Instant(0)));
         self.disk.incarnation = incarnation;
         let links = |id: &NodeId| NodeLinks { node: *id, links: vec![0] };
@@ -96,6 +98,7 @@ impl Host {
         let node = Node::new(Setup {
             local: self.id,
             nodes: nodes.clone(),
+            votes: rules.votes.clone(),
             cluster: "sim".to_owned(),
             life: incarnation,
             encrypted: true,
@@ -106,6 +109,7 @@ impl Host {
         });
         self.daemon = Some(Daemon {
             totem: Totem::new(settings, now),
+            quorum: Votequorum::new(Rules { me: self.id, ..rules.clone() }),
             node,
             view: View::default(),
             delivering: View::default(),

@@ -19,7 +19,7 @@ struct Options {
 fn options() -> Result<Options, String> {
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_secs() * 1000);
     let mut out =
-        Options { nodes: vec![3, 5], seeds: 150, from: fresh, chaos_ms: 40_000, trace: false };
+        Options { nodes: vec![2, 3, 5], seeds: 150, from: fresh, chaos_ms: 40_000, trace: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         if arg == "--trace" {

@@ -17,6 +17,7 @@ use crm_api::{Request, Response};
 use crm_node::{Effect, Input};
 use crm_scheduler::PlanFlags;
 use membership_base::{Instant, NodeId, Rng, View};
+use membership_quorum::{Rules, TieBreaker};
 use membership_totem::{self as totem, Guarantee};
 
 use crate::check::Checker;
@@ -153,6 +154,7 @@ struct World {
     queue: BinaryHeap<Reverse<Event>>,
     hosts: BTreeMap<NodeId, Host>,
     names: BTreeMap<NodeId, String>,
+    rules: Rules,
     faults: Faults,
     checker: Checker,
     digest: DefaultHasher,
@@ -225,6 +227,7 @@ impl World {
             steps: 0,
             queue: BinaryHeap::new(),
             hosts: names.keys().map(|id| (*id, Host::new(*id))).collect(),
+            rules: rules(&names, scenario.seed),
             names,
             faults: Faults::default(),
             checker: Checker::default(),
@@ -321,16 +324,21 @@ impl World {
     }
 
     fn boot(&mut self, id: NodeId) {
-        let (now, names) = (self.now, self.names.clone());
+        let (now, names, rules) = (self.now, self.names.clone(), self.rules.clone());
         let host = self.host(id);
         host.power = true;
         if host.daemon.is_some() {
             return;
         }
-        host.boot(now, &names);
+        host.boot(now, &names, &rules);
         self.checker.booted(id);
         self.trace(|| format!("{id} boots"));
-        self.ring(id, |t, now| t.handle(now, totem::Input::Start));
+        let Some(daemon) = &self.host(id).daemon else { return };
+        let attachment = daemon.quorum.attachment();
+        self.ring(id, |t, now| {
+            t.handle(now, totem::Input::Attach(attachment));
+            t.handle(now, totem::Input::Start);
+        });
     }
 
     fn wake(&mut self, id: NodeId) {
@@ -427,21 +435,31 @@ impl World {
             }
             totem::Effect::View(ring) => {
                 let transitional = ring.transitional;
+                let now = self.now;
+                let Some(daemon) = &mut self.host(id).daemon else { return };
+                let quorate = if transitional {
+                    daemon.quorum.transitional(&ring.members)
+                } else {
+                    let verdict = daemon.quorum.view(now, &ring.members, &ring.attachments);
+                    let attachment = daemon.quorum.attachment();
+                    daemon.totem.handle(now, totem::Input::Attach(attachment));
+                    verdict
+                };
                 let view = View {
                     id: ring.id,
-                    quorate: ring.members.len() * 2 > self.names.len(),
+                    quorate,
+                    exclusive: daemon.quorum.is_exclusive(&ring.members),
                     members: ring.members,
                     came_with_us: ring.came_with_us,
                 };
                 let kind = if transitional { "transitional " } else { "" };
                 self.trace(|| format!("{id} {kind}view {} {:?}", view.id, view.members));
-                let (now, nodes) = (self.now, self.names.len());
                 let Some(daemon) = &mut self.host(id).daemon else { return };
                 let before = std::mem::replace(&mut daemon.delivering, view.clone());
                 daemon.view = view.clone();
                 let life = daemon.life;
                 daemon.node.handle(now, Input::View(view.clone()));
-                self.checker.view(id, &before, &view, nodes);
+                self.checker.view(id, &before, &view);
                 if !self.calm {
                     self.end_some(id, life);
                 }
@@ -750,6 +768,26 @@ impl World {
     fn places(&self) -> Vec<String> {
         let all = self.cast.once().chain(self.cast.cloned());
         all.map(|r| format!("{r} on {:?}", self.checker.active(r))).collect()
+    }
+}
+
+/// How votes are counted: two nodes as `two_node` has it; more of them now and then with unequal
+/// votes, and of an even number always with a tie breaker.
+fn rules(names: &BTreeMap<NodeId, String>, seed: u64) -> Rules {
+    let heavy = names.len() > 2 && seed.is_multiple_of(4);
+    let weight = |id: NodeId| if heavy && id == NodeId(1) { names.len() as u32 - 2 } else { 1 };
+    let votes: BTreeMap<NodeId, u32> = names.keys().map(|id| (*id, weight(*id))).collect();
+    let expected_votes: u32 = votes.values().sum();
+    let two_node = names.len() == 2;
+    Rules {
+        enabled: true,
+        me: NodeId(1),
+        expected_votes,
+        two_node,
+        wait_for_all: two_node || seed.is_multiple_of(5),
+        tie_breaker: (!two_node && expected_votes.is_multiple_of(2)).then_some(TieBreaker::Lowest),
+        last_man_standing: None,
+        votes,
     }
 }
 

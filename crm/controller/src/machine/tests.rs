@@ -54,7 +54,13 @@ impl Test {
         self.view += 1;
         let ids: Vec<NodeId> = members.iter().map(|(id, _)| NodeId(*id)).collect();
         let came_with_us = ids.iter().copied().filter(|_| self.nobody_new).collect();
-        let view = View { id: self.view, quorate: true, members: ids.clone(), came_with_us };
+        let view = View {
+            id: self.view,
+            quorate: true,
+            exclusive: true,
+            members: ids.clone(),
+            came_with_us,
+        };
         let mut effects = self.handle(Input::View(view));
         effects.extend(self.handle(Input::Synced { seen: self.seen.clone() }));
         for (id, life) in members {
@@ -323,6 +329,7 @@ fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life(
         test.handle(Input::View(View {
             id: test.view,
             quorate: true,
+            exclusive: true,
             members: (1..=3).map(NodeId).collect(),
             came_with_us: (1..=2).map(NodeId).collect(),
         }));
