@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use cib_model::Time;
 use cib_store::{Operation, Target, Who};
 use cib_xml::{Doc, Node, Style};
 use crm_attributes::Written;
@@ -143,28 +144,55 @@ pub(crate) fn stored_attributes(cib: Node<'_>, view: &View, setup: &Setup) -> Ve
     stored
 }
 
-/// The options that the controller obeys.
-pub(crate) fn controller_options(cib: Node<'_>) -> Options {
-    let mut options = Options::default();
-    let sets = cib.child("configuration").and_then(|c| c.child("crm_config"));
-    let pairs = sets.into_iter().flat_map(|c| c.descendants()).filter(|n| n.name() == "nvpair");
-    for pair in pairs {
-        let (Some(name), Some(value)) = (pair.attr("name"), pair.attr("value")) else { continue };
-        if name == "fence-limit" {
-            options.fence_limit = value.trim().parse().unwrap_or(options.fence_limit);
-            continue;
-        }
-        let parsed = cib_model::text::parse_ms(value).and_then(|ms| u64::try_from(ms).ok());
-        let Some(ms) = parsed else { continue };
-        match name {
-            "dc-deadtime" => options.dc_deadtime_ms = ms,
-            "cluster-recheck-interval" => options.recheck_ms = ms,
-            "stonith-timeout" | "fencing-timeout" => options.fencing_timeout_ms = ms,
-            "shutdown-escalation" => options.shutdown_escalation_ms = ms,
-            "fence-limit-interval" => options.fence_limit_interval_ms = ms,
-            "cluster-delay" => options.cluster_delay_ms = ms,
-            _ => {}
-        }
+/// The options that the controller obeys, as the plans' own reader has them at this time.
+pub(crate) fn controller_options(cib: Node<'_>, now: Time) -> Options {
+    let set = cib_model::cluster_options(cib, now);
+    let ms = |name: &str| u64::from(set.duration_ms(name));
+    // A limit may be INFINITY; none is as good.
+    let fence_limit = set.get("fence-limit").and_then(|limit| limit.trim().parse().ok());
+    Options {
+        dc_deadtime_ms: ms("dc-deadtime"),
+        recheck_ms: ms("cluster-recheck-interval"),
+        fencing_timeout_ms: ms("fencing-timeout"),
+        shutdown_escalation_ms: ms("shutdown-escalation"),
+        cluster_delay_ms: ms("cluster-delay"),
+        fence_limit: fence_limit.unwrap_or(0),
+        fence_limit_interval_ms: ms("fence-limit-interval"),
     }
-    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not set, and what is not valid, is as the table of options has it: the same as the
+    /// controller begins with.
+    #[test]
+    fn the_controller_obeys_the_options_that_plans_are_made_with() {
+        let read = |sets: &str, at: i64| {
+            let xml = format!(
+                "<cib><configuration><crm_config>{sets}</crm_config></configuration></cib>"
+            );
+            let doc = Doc::parse(&xml).expect("it is XML");
+            controller_options(doc.root(), Time::from_epoch(at))
+        };
+        let set = |id: &str, attributes: &str, rule: &str, value: &str| {
+            format!(
+                "<cluster_property_set id='{id}' {attributes}>{rule}<nvpair id='{id}-t' \
+                 name='stonith-timeout' value='{value}'/></cluster_property_set>"
+            )
+        };
+        let timeout = |sets: &str| read(sets, 1_700_000_000).fencing_timeout_ms;
+        assert_eq!(read("", 0), Options::default());
+        assert_eq!(timeout(&set("a", "", "", "nonsense")), 60_000);
+        let own = set("cib-bootstrap-options", "", "", "10s");
+        assert_eq!(timeout(&(own.clone() + &set("b", "", "", "20s"))), 10_000, "it goes first");
+        let scored = set("a", "score='9'", "", "30s") + &set("b", "score='1'", "", "40s");
+        assert_eq!(timeout(&scored), 30_000, "the higher score goes first");
+        let rule =
+            "<rule id='r'><date_expression id='e' operation='gt' start='2030-01-01'/></rule>";
+        let later = set("a", "score='9'", rule, "50s") + &set("b", "", "", "60s");
+        assert_eq!(timeout(&later), 60_000, "not yet");
+        assert_eq!(read(&later, 2_000_000_000).fencing_timeout_ms, 50_000);
+    }
 }

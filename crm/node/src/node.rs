@@ -120,6 +120,9 @@ impl Node {
                 self.fencer.handle(now, crm_fencer::Input::Finished { run, result });
             }
             Input::Planned { plan, result, input } => {
+                // What time alone changes is seen with each plan, and one is made when it does.
+                let options = self.options(now);
+                self.controller.handle(now, crm_controller::Input::Options(options));
                 let planned = crm_controller::Input::Planned { plan, result, input };
                 self.controller.handle(now, planned);
             }
@@ -426,11 +429,16 @@ impl Node {
         self.config_seen = true;
         let root = self.store.doc().root();
         let devices = crm_fencer::Configuration::from_cib(root);
-        let options = cib::controller_options(root);
+        let options = self.options(now);
         if *self.fencer.configuration() != devices {
             self.fencer.handle(now, crm_fencer::Input::Configure(devices));
         }
         self.controller.handle(now, crm_controller::Input::Options(options));
+    }
+
+    fn options(&self, now: Instant) -> crm_controller::Options {
+        let now_s = i64::try_from(self.wall_ms(now) / 1000).unwrap_or(0);
+        cib::controller_options(self.store.doc().root(), cib_model::Time::from_epoch(now_s))
     }
 
     fn attributes_effect(&mut self, now: Instant, effect: crm_attributes::Effect) {
