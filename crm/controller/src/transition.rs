@@ -170,7 +170,8 @@ impl Execution {
         let real = synapses.filter(|s| s.action.kind != ActionKind::Pseudo);
         let stuck = real.map(|synapse| {
             let missing = synapse.inputs.iter().filter(|id| !self.completed.contains(id));
-            let missing: Vec<String> = missing.filter_map(|id| self.action(*id)).map(words).collect();
+            let missing: Vec<String> =
+                missing.filter_map(|id| self.action(*id)).map(words).collect();
             match missing.is_empty() {
                 true => words(&synapse.action),
                 false => format!("{} (waits for {})", words(&synapse.action), missing.join(", ")),

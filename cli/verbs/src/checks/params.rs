@@ -150,9 +150,7 @@ fn wrong_value(parameter: &Parameter<'_>, value: &str) -> Option<String> {
     }
     let truth = ["true", "false", "yes", "no", "y", "n", "on", "off", "1", "0"];
     match parameter.kind {
-        "integer" if !is_number(text) => {
-            Some(format!("{name}={value} is not a whole number"))
-        }
+        "integer" if !is_number(text) => Some(format!("{name}={value} is not a whole number")),
         "boolean" if !truth.contains(&text.to_ascii_lowercase().as_str()) => {
             Some(format!("{name}={value} is neither true nor false"))
         }

@@ -232,7 +232,8 @@ fn a_migration_is_later_than_what_its_target_did_before_whatever_the_clocks_say(
 fn a_member_that_does_not_greet_is_named_ever_less_often() {
     let mut test = Test::new(2);
     let members = vec![NodeId(1), NodeId(2), NodeId(3)];
-    let view = View { id: 9, quorate: true, members: members.clone(), came_with_us: members };
+    let came_with_us = members.clone();
+    let view = View { id: 9, quorate: true, exclusive: true, members, came_with_us };
     test.handle(Input::View(view));
     test.handle(Input::Synced { seen: Vec::new() });
     for id in [1, 2] {
