@@ -9,6 +9,9 @@ use std::time::Duration;
 use cib_xml::Node;
 use membership_base::Rng;
 
+/// Most tries of one action on one node.
+const TRIES_MAX: u32 = 100;
+
 /// How it is found out whether a device can fence a node (`pcmk_host_check`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostCheck {
@@ -268,12 +271,13 @@ impl Device {
         interval_ms(value)
     }
 
-    /// How often the action is tried at most (`pcmk_ACTION_retries`, 2 where not set).
+    /// How often the action is tried at most (`pcmk_ACTION_retries`, 2 where not set; a larger
+    /// number than 100 counts as 100).
     pub fn tries(&self, action: &str) -> u32 {
         self.param(&format!("pcmk_{action}_retries"))
             .and_then(|v| v.parse().ok())
             .unwrap_or(2)
-            .max(1)
+            .clamp(1, TRIES_MAX)
     }
 
     /// Devices with a higher priority are tried first.

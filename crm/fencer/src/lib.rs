@@ -591,7 +591,12 @@ impl Fencer {
                 match operation.next(now) {
                     operation::Step::Wait => break,
                     operation::Step::List { device } => {
-                        let device = self.config.devices[&device].clone();
+                        // The operation has waited for another one, and knows the devices of before.
+                        let Some(device) = self.config.devices.get(&device).cloned() else {
+                            let error = Some("it is not configured any more".to_owned());
+                            operation.listed(&self.config, &device, &[], error);
+                            continue;
+                        };
                         let options = device.options("list", None);
                         let device_id = device.id.clone();
                         let timeout_ms = device.timeout_ms("list").unwrap_or(60_000);

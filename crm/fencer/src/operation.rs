@@ -1,5 +1,6 @@
 //! One fencing operation, as its owner directs it: levels, devices, attempts.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -309,7 +310,7 @@ impl Operation {
             }
             None => {
                 let mut ids: Vec<&String> = self.capable.iter().collect();
-                ids.sort_by_key(|id| (-self.config.devices[*id].priority(), *id));
+                ids.sort_by_key(|id| (Reverse(self.config.devices[*id].priority()), *id));
                 ids.into_iter().map(|id| vec![id.clone()]).collect()
             }
         };

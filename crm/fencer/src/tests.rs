@@ -223,6 +223,38 @@ fn a_device_that_has_to_be_asked_is_asked_once() {
 }
 
 #[test]
+fn a_device_that_was_removed_while_an_operation_waited_is_not_asked() {
+    let config = config(&format!("<resources>{}</resources>", device("d", "ip=x")));
+    let mut bench = Bench::new(&["n1"], &config);
+    bench.request("n3", "reboot");
+    bench.request("n3", "off");
+    let fencer = &mut bench.fencers[0];
+    let effects: Vec<Effect> = std::iter::from_fn(|| fencer.poll_effect()).collect();
+    for effect in effects {
+        let Effect::Broadcast(message) = effect else { panic!("nothing runs yet") };
+        fencer.handle(at(0), Input::Delivered("n1".into(), message));
+    }
+    fencer.handle(at(0), Input::Configure(Configuration::default()));
+    bench.settle(|_, _| Ok("n3".into()));
+    let errors: Vec<&State> = bench.ended.iter().map(|(_, record)| &record.state).collect();
+    let [State::Failed(_), State::Failed(error)] = errors[..] else { panic!("{errors:?}") };
+    assert!(error.contains("d could not say"), "{error}");
+    assert!(error.contains("not configured any more"), "{error}");
+}
+
+#[test]
+fn extreme_numbers_of_a_device_are_bounded() {
+    let params = "pcmk_host_list=n3 priority=-2147483648 pcmk_off_retries=4294967295";
+    let resources = device("a", params) + &device("b", "pcmk_host_list=n3");
+    let config = config(&format!("<resources>{resources}</resources>"));
+    let mut bench = Bench::new(&["n1"], &config);
+    bench.request("n3", "off");
+    bench.settle(|_, _| Ok(String::new()));
+    assert_eq!(bench.ended[0].1.device.as_deref(), Some("b"), "the higher priority is first");
+    assert_eq!(config.devices["a"].tries("off"), 100);
+}
+
+#[test]
 fn a_delay_is_waited_for() {
     let params = "pcmk_host_list=n3 pcmk_delay_base=5s";
     let config = config(&format!("<resources>{}</resources>", device("d", params)));
