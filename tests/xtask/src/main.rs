@@ -60,17 +60,19 @@ fn must(what: &str, command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tests that passed and failed.
+/// Tests that passed and failed, and those that said that they cannot run here.
 #[derive(Clone, Copy, Default)]
 struct Count {
     passed: u64,
     failed: u64,
+    not_run: u64,
 }
 
 impl Count {
     fn add(&mut self, other: Count) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.not_run += other.not_run;
     }
 }
 
@@ -80,20 +82,48 @@ fn counted(what: &str, command: &mut Command) -> anyhow::Result<Count> {
     let begun = Instant::now();
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("cannot run: {what}"))?;
-    let mut count = Count::default();
+    let mut reader = Reader::default();
     if let Some(stdout) = child.stdout.take() {
         for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
             let line = line.unwrap_or_default();
-            count.add(results(&line));
-            println!("{line}");
+            if reader.shows(&line) {
+                println!("{line}");
+            }
         }
     }
     let status = child.wait()?;
+    let mut count = reader.count;
+    count.passed = count.passed.saturating_sub(count.not_run);
     if !status.success() && count.failed == 0 {
         count.failed = 1;
     }
     println!("== {what}: {:.0} s, {status}", begun.elapsed().as_secs_f64());
     Ok(count)
+}
+
+/// Counts the tests in what a command prints. Of what tests that pass print (`--show-output`) it
+/// takes only that they were not run.
+#[derive(Default)]
+struct Reader {
+    count: Count,
+    in_successes: bool,
+}
+
+impl Reader {
+    /// Whether a line is for people to see.
+    fn shows(&mut self, line: &str) -> bool {
+        if line == "successes:" {
+            self.in_successes = true;
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            self.in_successes = false;
+        }
+        if !self.in_successes {
+            self.count.add(results(line));
+        } else if line.starts_with("not run: ") {
+            self.count.not_run += 1;
+        }
+        !self.in_successes
+    }
 }
 
 /// What a closing line says: cargo's `test result: ok. 3 passed; 0 failed; …`, or a plain
@@ -109,12 +139,13 @@ fn results(line: &str) -> Count {
         return Count::default();
     }
     match (number("passed"), number("failed")) {
-        (Some(passed), Some(failed)) => Count { passed, failed },
+        (Some(passed), Some(failed)) => Count { passed, failed, not_run: 0 },
         _ => Count::default(),
     }
 }
 
 fn test(everything: bool) -> anyhow::Result<()> {
+    let suites = conformance::suites(&root(), !everything)?;
     if everything {
         packages::install()?;
     }
@@ -131,10 +162,11 @@ fn test(everything: bool) -> anyhow::Result<()> {
     if everything {
         unit.env("SYSTOLE_E2E", "1");
     }
+    unit.args(["--", "--show-output"]);
     total.add(counted("unit and golden tests", &mut unit)?);
     let simulator = target().join("tests-sim");
     total.add(counted("simulator", Command::new(simulator).args(["--seeds", SEEDS]))?);
-    for suite in conformance::suites(&root()) {
+    for suite in suites {
         total.add(suite.check(&root(), &target())?);
     }
     if everything {
@@ -143,7 +175,8 @@ fn test(everything: bool) -> anyhow::Result<()> {
         lab.env("SYSTOLE_BIN", target().join("systole"));
         total.add(counted("end-to-end tests", &mut lab)?);
     }
-    println!("\n{} passed, {} failed", total.passed, total.failed);
+    let Count { passed, failed, not_run } = total;
+    println!("\n{passed} passed, {failed} failed, {not_run} not run for want of root or packages");
     if total.failed > 0 {
         bail!("{} tests failed", total.failed);
     }
@@ -159,12 +192,26 @@ fn target() -> PathBuf {
 
 fn ratchet() -> anyhow::Result<()> {
     must("build", &mut cargo(&["build", "--profile", PROFILE, "-p", "cli-systole"]))?;
-    conformance::suites(&root()).iter().try_for_each(|suite| suite.update(&root(), &target()))
+    let suites = conformance::suites(&root(), false)?;
+    suites.iter().try_for_each(|suite| suite.update(&root(), &target()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::results;
+    use super::{Reader, results};
+
+    #[test]
+    fn tests_that_say_that_they_were_not_run_are_counted_and_not_shown() {
+        let output = "running 2 tests\ntest a ... ok\ntest b ... ok\n\nsuccesses:\n\n\
+                      ---- b stdout ----\nnot run: needs root\n9 passed, 9 failed\n\n\
+                      successes:\n    a\n    b\n\n\
+                      test result: ok. 2 passed; 0 failed; 0 ignored";
+        let mut reader = Reader::default();
+        let shown: Vec<&str> = output.lines().filter(|line| reader.shows(line)).collect();
+        assert_eq!(shown.len(), 5, "{shown:?}");
+        let count = reader.count;
+        assert_eq!((count.passed, count.failed, count.not_run), (2, 0, 1));
+    }
 
     #[test]
     fn closing_lines_are_counted() {
