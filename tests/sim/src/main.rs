@@ -2,11 +2,13 @@
 //! [--chaos SECONDS] [--trace]`. Without `--from` the seeds are fresh; they are printed, and a
 //! failing one with the command that replays it.
 
+use std::cell::RefCell;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tests_sim::{Scenario, run};
+use tests_sim::{Report, Scenario, run};
 
 struct Options {
     nodes: Vec<u32>,
@@ -44,6 +46,29 @@ fn options() -> Result<Options, String> {
     Ok(out)
 }
 
+thread_local! {
+    /// Text and place of this thread's last panic.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps what a panic says, for the report of the run that it ends.
+fn keep_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANIC.set(info.to_string());
+        default(info);
+    }));
+}
+
+/// A run whose panic is a violation like any other: the other runs go on.
+fn contained(run: impl FnOnce() -> Report + UnwindSafe) -> Report {
+    catch_unwind(run).unwrap_or_else(|_| Report {
+        violation: Some(PANIC.take()),
+        digest: 0,
+        counts: Default::default(),
+    })
+}
+
 fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
@@ -52,6 +77,7 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
+    keep_panics();
     let jobs: Vec<(u32, u64)> = options
         .nodes
         .iter()
@@ -68,7 +94,7 @@ fn main() -> ExitCode {
                     let ix = next.fetch_add(1, Ordering::Relaxed) as usize;
                     let Some((nodes, seed)) = jobs.get(ix).copied() else { break };
                     let (chaos_ms, trace) = (options.chaos_ms, options.trace);
-                    let report = run(&Scenario { nodes, seed, chaos_ms, trace });
+                    let report = contained(|| run(&Scenario { nodes, seed, chaos_ms, trace }));
                     for (total, count) in totals.iter().zip(report.counts) {
                         total.fetch_add(count, Ordering::Relaxed);
                     }
@@ -93,4 +119,18 @@ fn main() -> ExitCode {
     );
     println!("{} passed, {failed} failed", jobs.len() as u64 - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_violation_with_its_text_and_place() {
+        keep_panics();
+        let report = contained(|| panic!("an invariant of the ring is broken"));
+        let violation = report.violation.unwrap_or_default();
+        assert!(violation.contains("an invariant of the ring is broken"), "{violation}");
+        assert!(violation.contains(file!()), "{violation}");
+    }
 }
