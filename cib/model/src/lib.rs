@@ -47,3 +47,7 @@ pub use text::{
     parse_ms, scan_int, scan_min_int, seconds_of_ms, timeout_ms,
 };
 pub use time::{Time, ctime_text, parse_duration_seconds};
+
+/// The feature set (`crm_feature_set`) of plans, histories and CIBs, in the field's numbering:
+/// Pacemaker's 3.0.
+pub const FEATURE_SET: &str = "3.20.5";

@@ -23,15 +23,12 @@ pub use version::{Term, Version};
 
 use cib_xml::Doc;
 
-/// The feature set that this implementation writes into CIBs.
-pub const FEATURE_SET: &str = "3.20.5";
-
 /// A CIB without content. Its version is 0.0.0, so it never wins a merge over another one.
 pub fn empty_cib() -> Doc {
     let mut doc = Doc::new("cib");
     let root = doc.root_id();
     for (name, value) in [
-        ("crm_feature_set", FEATURE_SET),
+        ("crm_feature_set", cib_model::FEATURE_SET),
         ("validate-with", cib_schema::LATEST),
         ("admin_epoch", "0"),
         ("epoch", "0"),

@@ -57,7 +57,7 @@ pub(crate) fn daemon(given: &Given, out: &mut Out) -> i32 {
             exit::OK
         }
         Some("version") => {
-            let feature_set = crm_scheduler::FEATURE_SET;
+            let feature_set = cib_model::FEATURE_SET;
             let own = env!("CARGO_PKG_VERSION");
             out.line(&format!("CRM Version: {RELEASE} (Systole {own}, {feature_set})"));
             exit::OK
@@ -70,7 +70,7 @@ pub(crate) fn pacemakerd(given: &Given, out: &mut Out) -> i32 {
     if !given.has("features") {
         return not_started("pacemakerd", out);
     }
-    let feature_set = crm_scheduler::FEATURE_SET;
+    let feature_set = cib_model::FEATURE_SET;
     let own = env!("CARGO_PKG_VERSION");
     out.line(&format!("Pacemaker {RELEASE} (Systole {own})"));
     out.line(&format!(" Supporting v{feature_set}: {FEATURES}"));

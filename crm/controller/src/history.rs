@@ -9,7 +9,7 @@ use crm_executor::{Agent, Operation, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Traits, operation_digest};
-use crate::{CibWrite, FEATURE_SET, WireReport};
+use crate::{CibWrite, WireReport};
 
 /// `op-status` and `rc-code` of what has no result yet.
 const PENDING: &str = "-1";
@@ -259,7 +259,7 @@ fn head(id: &str, node: &str, operation: &Operation) -> Attributes {
     put("operation_key", &format!("{resource}_{action}_{interval_ms}"));
     put("operation", action);
     put("crm-debug-origin", "controller");
-    put("crm_feature_set", FEATURE_SET);
+    put("crm_feature_set", cib_model::FEATURE_SET);
     put("transition-key", tag);
     put("on_node", node);
     put("interval", &interval_ms.to_string());

@@ -39,10 +39,6 @@ pub use history::{History, ResourceHistory};
 pub use machine::Controller;
 pub use underway::Underway;
 
-/// The feature set that this implementation has, in the field's numbering
-/// (`crm_feature_set` of Pacemaker 3.0).
-pub const FEATURE_SET: &str = "3.20.5";
-
 /// What a controller needs to know from the start.
 #[derive(Clone, Debug)]
 pub struct Setup {

@@ -85,8 +85,7 @@ impl Node {
             view: View::default(),
             secrets: Secrets::default(),
             store,
-            attributes: Attributes::new(&name)
-                .with_own(FEATURE_SET_OF, crm_controller::FEATURE_SET),
+            attributes: Attributes::new(&name).with_own(FEATURE_SET_OF, cib_model::FEATURE_SET),
             fencer: Fencer::new(&name, setup.life, setup.wall_ms),
             executor: Executor::new(setup.started.clone()),
             controller,

@@ -395,7 +395,7 @@ fn every_node_says_which_feature_set_it_has() {
     };
     for (node, of) in [(1, 1), (1, 3), (2, 1), (3, 2)] {
         let told = said(&cluster, node, of);
-        assert_eq!(told.as_deref(), Some(crm_controller::FEATURE_SET), "{of} on {node}");
+        assert_eq!(told.as_deref(), Some(cib_model::FEATURE_SET), "{of} on {node}");
     }
     cluster.crash(3);
     cluster.view(&[1, 2]);

@@ -32,9 +32,6 @@ pub use plan::{Change, Plan, Problem};
 pub use reasons::{Contribution, Reason, Reasons};
 pub use status::PlanFlags;
 
-/// The feature set that plans are made for.
-pub const FEATURE_SET: &str = "3.20.5";
-
 /// Plans for a CIB, at a time.
 ///
 /// `transition_id` becomes the number of the transition. The same arguments give the same plan,

@@ -73,7 +73,7 @@ fn check_features(doc: &Doc) -> Run<()> {
         text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
     };
     match doc.root().attr("crm_feature_set") {
-        Some(theirs) if parse(theirs) > parse(crate::FEATURE_SET) => {
+        Some(theirs) if parse(theirs) > parse(cib_model::FEATURE_SET) => {
             Err(StoreError::new(ErrorKind::TooNew, format!("feature set {theirs}")))
         }
         _ => Ok(()),

@@ -238,7 +238,7 @@ impl State {
             put("operation_key", &key);
             put("operation", task);
             put("crm-debug-origin", "crm_simulate");
-            put("crm_feature_set", crm_scheduler::FEATURE_SET);
+            put("crm_feature_set", cib_model::FEATURE_SET);
             put("transition-key", &tag);
             put("transition-magic", &format!("0:{rc};{tag}"));
             put("exit-reason", if failed { record.reason } else { "" });

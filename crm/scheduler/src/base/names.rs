@@ -12,7 +12,12 @@ macro_rules! tasks {
         /// Names that the planner itself uses.
         pub(crate) mod task {
             use super::Sym;
-            #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
+            #[allow(
+                non_camel_case_types,
+                clippy::upper_case_acronyms,
+                dead_code,
+                reason = "the variants only number the constants of the same names"
+            )]
             enum Number { $($name),* }
             $(pub(crate) const $name: Sym = Sym(Number::$name as u32);)*
         }

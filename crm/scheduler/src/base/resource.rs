@@ -13,7 +13,11 @@ pub(crate) use cib_model::ResourceKind as Variant;
 pub(crate) mod rf {
     macro_rules! flags {
         ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-            #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+            #[allow(
+                non_camel_case_types,
+                clippy::upper_case_acronyms,
+                reason = "the variants only number the constants of the same names"
+            )]
             enum Bit { $($name),* }
             $($(#[$doc])* pub(crate) const $name: u32 = 1 << Bit::$name as u32;)*
         };

@@ -213,7 +213,7 @@ impl Ws {
         names: &'n mut GraphNames,
     ) -> Table<'n> {
         let mut table = Table { names, named: Vec::new(), other: Vec::new() };
-        table.set("crm_feature_set", crate::FEATURE_SET);
+        table.set("crm_feature_set", cib_model::FEATURE_SET);
         table.defaults(&self[action].extra);
         if let Some(rsc) = rsc.filter(|r| node.is_some() || self.is_primitive(*r)) {
             if node.is_some() && self.params(rsc, node).get("addr") == Some("#uname") {

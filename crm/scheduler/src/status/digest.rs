@@ -146,9 +146,9 @@ impl Ws {
         let version = recorded
             .and_then(|o| o.feature_set())
             .or(self.model.feature_set.as_deref())
-            .unwrap_or(crate::FEATURE_SET);
-        let old =
-            version != crate::FEATURE_SET && compare_versions(version, "3.16.0") == Ordering::Less;
+            .unwrap_or(cib_model::FEATURE_SET);
+        let old = version != cib_model::FEATURE_SET
+            && compare_versions(version, "3.16.0") == Ordering::Less;
         let secret = match recorded {
             None => Some(" passwd password user "),
             Some(op) => op.secure_params(),
