@@ -9,6 +9,8 @@
 //! [`Attrs`], since agents define them; everything the cluster itself interprets is an enum or a
 //! number here.
 
+#![forbid(unsafe_code)]
+
 mod attrs;
 mod constraint;
 mod model;

@@ -4,6 +4,8 @@
 //! changed. The latest series is checked strictly; older schemas leniently (what was added later
 //! is accepted), except where the difference decides whether an upgrade has something to do.
 
+#![forbid(unsafe_code)]
+
 mod grammar;
 mod ladder;
 mod relax_ng;

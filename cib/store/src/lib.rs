@@ -5,6 +5,8 @@
 //! operations in the same order, so all have the same CIB. See the module `machine` for what is
 //! guaranteed.
 
+#![forbid(unsafe_code)]
+
 pub mod acl;
 mod apply;
 pub mod disk;

@@ -6,6 +6,8 @@
 //! they were made, because outputs of this field are compared as text. Changes can be made in a
 //! transaction ([`Doc::begin`]) that is undone at the cost of what it changed.
 
+#![forbid(unsafe_code)]
+
 pub mod digest;
 mod journal;
 pub mod patch;

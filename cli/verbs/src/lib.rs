@@ -3,6 +3,8 @@
 //! Every query takes `--json`. Verbs that change something do it in one CIB operation and say what
 //! they did; an error says what to do about it.
 
+#![forbid(unsafe_code)]
+
 mod advice;
 mod apply;
 mod changes;

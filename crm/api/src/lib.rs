@@ -4,6 +4,8 @@
 //! [`Response::Event`]s until it hangs up. Requests carry no user: the daemon takes the peer's
 //! credentials from the socket.
 
+#![forbid(unsafe_code)]
+
 pub mod secret;
 
 use cib_store::Operation;

@@ -5,6 +5,8 @@
 //! (`attrd_updater -d`). A node's values go when it leaves the membership; on a merge every node
 //! tells its own values anew, so a node is the authority on itself.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 

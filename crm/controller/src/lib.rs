@@ -15,6 +15,8 @@
 //! - a node counts as fenced only when the fencer says so;
 //! - a result that was not asked for, or not as asked for, always leads to a new plan.
 
+#![forbid(unsafe_code)]
+
 mod agent;
 mod dc;
 mod flights;

@@ -14,6 +14,8 @@
 //!   with;
 //! - a stop that its agent refuses has failed only if the resource may be active (`activity.rs`).
 
+#![forbid(unsafe_code)]
+
 mod activity;
 mod agent;
 mod queue;

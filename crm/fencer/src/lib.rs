@@ -15,6 +15,8 @@
 //!   and that nobody else has asked for, can be withdrawn;
 //! - every request ends in exactly one [`Record`] that is not pending.
 
+#![forbid(unsafe_code)]
+
 mod device;
 mod operation;
 

@@ -3,6 +3,8 @@
 //! A [`Transition`] is a set of [`Synapse`]s. A synapse fires its action once all of its inputs
 //! have completed. The two sides share only this crate: the controller never links the scheduler.
 
+#![forbid(unsafe_code)]
+
 mod xml;
 
 use std::sync::Arc;

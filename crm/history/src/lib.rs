@@ -8,6 +8,8 @@
 //! A record is for people. Nothing that the cluster decides depends on it, so it may be written
 //! late, and its last entries may be missing after a loss of power.
 
+#![forbid(unsafe_code)]
+
 mod recorder;
 
 use std::fmt;

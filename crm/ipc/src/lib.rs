@@ -3,6 +3,8 @@
 //! A frame is a length (4 bytes, little endian, of what follows), the protocol's version (1 byte),
 //! and one postcard-encoded [`Request`] or [`Response`].
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;

@@ -8,6 +8,8 @@
 //! It decides nothing. Its one rule of its own: a plan is computed only from a CIB in which
 //! everything that this node has said so far is contained.
 
+#![forbid(unsafe_code)]
+
 mod cib;
 mod client;
 mod history;

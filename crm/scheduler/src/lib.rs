@@ -8,6 +8,8 @@
 //! what monitors show.
 //! Both are total: whatever is in a CIB, they answer.
 
+#![forbid(unsafe_code)]
+
 mod actions;
 mod assignment;
 mod base;

@@ -2,6 +2,8 @@
 //! questions, and after `----` the answers. `UPDATE_EXPECT=1` writes the answers anew: read the
 //! difference before you commit it.
 
+#![allow(clippy::disallowed_methods, reason = "golden files")]
+
 #[path = "support/small.rs"]
 mod small;
 

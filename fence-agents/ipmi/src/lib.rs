@@ -19,6 +19,8 @@
 //! Generation v2.0 revision 1.1, chapters 13 (sessions), 22 (authentication commands) and 28
 //! (chassis commands), cited below as "IPMI 2.0 §...".
 
+#![forbid(unsafe_code)]
+
 mod agent;
 mod bmc;
 mod chassis;

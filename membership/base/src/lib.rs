@@ -4,6 +4,8 @@
 //! They are handed an [`Instant`] with each input, and an [`Rng`] when they are made; the daemon
 //! fills these from the real machine, the simulator from a seed.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;

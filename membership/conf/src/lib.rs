@@ -18,6 +18,8 @@
 //! Encryption is on unless the file switches it off in words: `crypto_cipher: none` (with
 //! `crypto_hash` absent or `none`), or `secauth: off` without `crypto_*` keys.
 
+#![forbid(unsafe_code)]
+
 mod cmap;
 mod config;
 mod keys;

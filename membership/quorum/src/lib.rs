@@ -21,6 +21,8 @@
 //! [`attachment`](Votequorum::attachment), and what happens within a view ([`Control`]) travels as
 //! an ordered message and is applied by all members at the same place.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -24,6 +24,8 @@
 //! [`Totem`] follows the machine contract: one input, then [`Totem::poll_effect`] until `None`, then
 //! [`Totem::poll_timeout`].
 
+#![forbid(unsafe_code)]
+
 mod commit;
 mod gather;
 mod machine;

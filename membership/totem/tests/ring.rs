@@ -1,6 +1,7 @@
 //! The ring's promises under loss, delay, partitions, pauses, crashes and restarts.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "seeds and traces")]
 
 #[path = "support/world.rs"]
 mod world;

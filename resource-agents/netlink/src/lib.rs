@@ -11,6 +11,8 @@
 //! - an entry that cannot be decoded is an error, never silently left out: a missing address
 //!   would be read as "not running here".
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod link;
 mod neighbour;

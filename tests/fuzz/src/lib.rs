@@ -5,6 +5,8 @@
 //! thought of (package cargo-fuzz; on a stable toolchain with `RUSTC_BOOTSTRAP=1`). What it finds is
 //! added to `corpus/TARGET` with the mend.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -17,6 +17,8 @@
 //!    nothing is left to do;
 //! 6. the same CIB gives the same plan.
 
+#![forbid(unsafe_code)]
+
 pub mod check;
 mod host;
 mod world;

@@ -2,6 +2,8 @@
 //! [--chaos SECONDS] [--trace]`. Without `--from` the seeds are fresh; they are printed, and a
 //! failing one with the command that replays it.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;

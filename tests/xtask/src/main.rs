@@ -4,6 +4,8 @@
 //! - `cargo xtask quick`: what needs neither root nor packages;
 //! - `cargo xtask ratchet`: takes newly passing conformance cases into the lists.
 
+#![forbid(unsafe_code)]
+
 mod conformance;
 mod packages;
 

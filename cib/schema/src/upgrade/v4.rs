@@ -4,7 +4,7 @@
 //! copies becomes references again at the end: so each step need not know about them. Which
 //! elements were there before is kept in a mark meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use cib_xml::{Doc, Node, NodeId};
 
@@ -84,7 +84,7 @@ fn mark(doc: &mut Doc, top: NodeId, value: &str) {
 
 /// Puts copies in the place of references.
 fn resolve(doc: &mut Doc) {
-    let mut by_id: HashMap<(String, String), NodeId> = HashMap::new();
+    let mut by_id: BTreeMap<(String, String), NodeId> = BTreeMap::new();
     let mut references = Vec::new();
     for id in all(doc) {
         let node = doc.node(id);
@@ -296,7 +296,7 @@ fn promotable(doc: &mut Doc) {
 
 /// A location constraint has one rule: one with several becomes several.
 fn split_locations(doc: &mut Doc) {
-    let mut replaced: HashMap<String, Vec<String>> = HashMap::new();
+    let mut replaced: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for id in named(doc, "rsc_location") {
         let rules = children(doc, id, "rule");
         let Some(parent) = doc.node(id).parent().map(Node::id) else { continue };
@@ -445,8 +445,8 @@ fn unsupported(doc: &mut Doc, tell: Tell<'_>) {
         let class = node.attr("class").unwrap_or_default().to_ascii_lowercase();
         class == "nagios" || class == "upstart"
     };
-    let mut drop: HashSet<NodeId> = HashSet::new();
-    let mut templates: HashSet<String> = HashSet::new();
+    let mut drop: BTreeSet<NodeId> = BTreeSet::new();
+    let mut templates: BTreeSet<String> = BTreeSet::new();
     let everything = all(doc);
     for id in &everything {
         let node = doc.node(*id);
@@ -481,7 +481,7 @@ fn unsupported(doc: &mut Doc, tell: Tell<'_>) {
             drop.insert(*id);
         }
     }
-    let resources: HashSet<String> = drop
+    let resources: BTreeSet<String> = drop
         .iter()
         .filter(|id| doc.node(**id).name() != "template")
         .map(|id| attr(doc, *id, "id"))
@@ -573,14 +573,14 @@ fn class_of<'a>(node: Node<'a>) -> &'a str {
 fn finish(doc: &mut Doc) {
     let everything = all(doc);
     let id_of = |id: NodeId| doc.node(id).attr("id").map(str::to_string);
-    let ids: HashSet<String> = everything.iter().filter_map(|id| id_of(*id)).collect();
-    let originals: HashSet<String> = everything
+    let ids: BTreeSet<String> = everything.iter().filter_map(|id| id_of(*id)).collect();
+    let originals: BTreeSet<String> = everything
         .iter()
         .filter(|id| doc.node(**id).attr(MARK) == Some("1"))
         .filter_map(|id| id_of(*id))
         .collect();
-    let mut seen: HashSet<String> = HashSet::new();
-    let mut gone: HashSet<NodeId> = HashSet::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut gone: BTreeSet<NodeId> = BTreeSet::new();
     for id in &everything {
         if gone.contains(id) {
             continue;

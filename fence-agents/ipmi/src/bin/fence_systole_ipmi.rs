@@ -1,5 +1,7 @@
 //! The fence agent as an executable of its own.
 
+#![forbid(unsafe_code)]
+
 fn main() {
     let mut args = std::env::args();
     let path = args.next().unwrap_or_default();
