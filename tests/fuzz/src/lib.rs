@@ -1,11 +1,18 @@
 //! What must hold for any input, one function for each kind of it.
 //!
-//! `cargo test -p tests-fuzz` replays the corpus and a fixed number of mutations of it.
+//! `cargo test -p tests-fuzz` replays the corpus, then mutations of it that are others in every run,
+//! for a bounded time (`tests/replay.rs`).
 //! `cargo fuzz run TARGET --fuzz-dir tests/fuzz --features search` looks for inputs that nobody
 //! thought of (package cargo-fuzz; on a stable toolchain with `RUSTC_BOOTSTRAP=1`). What it finds is
-//! added to `corpus/TARGET` with the mend.
+//! added to `corpus/TARGET` with the fix.
 
 #![forbid(unsafe_code)]
+
+mod agents;
+mod members;
+
+pub use agents::{fence_list, ipmi, key, metadata};
+pub use members::{on_disk, packet, ring};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +24,7 @@ use cib_xml::{Doc, Style, XPath, patch};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, by the names of their folders in `corpus`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 14] = [
     ("cib", cib),
     ("xpath", xpath),
     ("patch", patch),
@@ -25,7 +32,26 @@ pub const TARGETS: [Target; 7] = [
     ("date", date),
     ("conf", conf),
     ("ipc", ipc),
+    ("ring", ring),
+    ("packet", packet),
+    ("on_disk", on_disk),
+    ("metadata", metadata),
+    ("fence_list", fence_list),
+    ("ipmi", ipmi),
+    ("key", key),
 ];
+
+/// Inputs that are made by the program itself, besides the target's corpus: protocols change, and
+/// files with their messages would be refused by their first byte from then on.
+pub fn made(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "ring" => members::said(),
+        "packet" => members::sent(),
+        "ipmi" => agents::replies(),
+        "key" => vec![(0..=255).collect()],
+        _ => Vec::new(),
+    }
+}
 
 const NOW: Time = Time { seconds: 1_700_000_000, offset: 0 };
 
