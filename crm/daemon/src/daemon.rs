@@ -72,6 +72,10 @@ impl Incoming {
 /// be. Nothing has been changed then.
 pub fn run(options: Options) -> anyhow::Result<i32> {
     panics::abort_unless_contained();
+    // Memory holds secrets: no other user's debugger and no core file gets at it.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        warn!("other programs of this user may read the daemon's memory: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("systole-worker")

@@ -15,6 +15,8 @@ use cib_store::disk;
 use cib_xml::{Doc, Style};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
+use crate::folder::Folder;
+
 /// How many former CIBs are kept.
 const BACKUPS: u32 = 20;
 
@@ -181,7 +183,8 @@ impl CibFiles {
                 _ => {}
             }
         }
-        fs::write(self.path("cib.last"), next.to_string())?;
+        let mut last = Folder::open(&self.dir)?.create("cib.last")?;
+        last.write_all(next.to_string().as_bytes())?;
         *backed_up = Some(Instant::now());
         Ok(())
     }
@@ -243,18 +246,27 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Opens a file that has no other name and is for nobody else, without content. What is there is
 /// used again if it is such a one: making and deleting files costs more than writing them.
 fn open_to_write(path: &Path) -> io::Result<File> {
-    let options = || -> OpenOptions { File::options().write(true).mode(0o600).clone() };
+    // Not through a link: the folder belongs to another user.
+    let options = || -> OpenOptions {
+        let mut options = File::options();
+        options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        options
+    };
     match options().open(path) {
         Ok(file) => {
             let found = file.metadata()?;
             let own = found.uid() == nix::unistd::geteuid().as_raw();
-            if found.nlink() == 1 && own && found.mode() & 0o7777 == 0o600 {
+            if found.is_file() && found.nlink() == 1 && own && found.mode() & 0o7777 == 0o600 {
                 file.set_len(0)?;
                 return Ok(file);
             }
             fs::remove_file(path)?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // A link, or a pipe that nobody reads.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+            fs::remove_file(path)?;
+        }
         Err(error) => return Err(error),
     }
     options().create_new(true).open(path)
@@ -356,6 +368,29 @@ mod tests {
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "after change {n}");
         }
+    }
+
+    #[test]
+    fn links_that_the_folders_owner_puts_there_are_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, folder) = (dir.path().join("victim"), dir.path().join("cib"));
+        let files = CibFiles::open(&folder).unwrap();
+        files.save(&cib(1)).unwrap();
+        let put_links = || {
+            fs::write(&victim, "untouched").unwrap();
+            let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            fs::set_permissions(&victim, own).unwrap();
+            for name in ["cib.xml.spare", "cib.xml.sig.spare", "cib.last", "cib.xml.lost-1"] {
+                let _ = fs::remove_file(folder.join(name));
+                std::os::unix::fs::symlink(&victim, folder.join(name)).unwrap();
+            }
+        };
+        put_links();
+        CibFiles::open(&folder).unwrap().save(&cib(2)).unwrap();
+        put_links();
+        files.set_aside(&cib(3)).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(epoch(&files.load().unwrap()), "2");
     }
 
     #[test]

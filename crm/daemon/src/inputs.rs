@@ -6,16 +6,18 @@
 //!
 //! They hold the CIB with everything in it, so only root and the cluster's user may read them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use bzip2::Compression;
 use bzip2::write::BzEncoder;
 use cib_store::Version;
 use cib_xml::{Doc, Style};
-use nix::unistd::{Gid, Group, Uid, User, chown};
+use nix::unistd::{Gid, Group, Uid, User, fchown};
+
+use crate::folder::Folder;
 
 /// What kind of plan an input led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +132,16 @@ impl Owner {
         Owner(user.zip(group).map(|(user, group)| (user.uid, group.gid)))
     }
 
-    fn give(&self, path: &Path) -> io::Result<()> {
+    fn give_folder(&self, folder: &Folder) -> io::Result<()> {
         match self.0 {
-            Some((user, group)) => Ok(chown(path, Some(user), Some(group))?),
+            Some((user, group)) => folder.give(user, group),
+            None => Ok(()),
+        }
+    }
+
+    fn give(&self, file: &File) -> io::Result<()> {
+        match self.0 {
+            Some((user, group)) => Ok(fchown(file, Some(user), Some(group))?),
             None => Ok(()),
         }
     }
@@ -140,28 +149,33 @@ impl Owner {
 
 /// Writes an input, as it was at `now_s` seconds since the epoch.
 pub(crate) fn write(new: &New, cib: &Doc, now_s: u64, owner: &Owner) -> io::Result<()> {
-    if let Some(dir) = new.path.parent()
-        && !dir.is_dir()
-    {
+    let dir = new.path.parent().unwrap_or(Path::new("/"));
+    let is_new = !dir.is_dir();
+    if is_new {
         fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
-        owner.give(dir)?;
+    }
+    // Its owner may have put links there.
+    let folder = Folder::open(dir)?;
+    if is_new {
+        owner.give_folder(&folder)?;
     }
     let mut doc = cib.clone();
     let root = doc.root_id();
     doc.set_attr(root, "execution-date", &now_s.to_string());
-    let part = new.path.with_extension("part");
-    let mut options = fs::File::options();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    let name = file_name(&new.path);
+    let part = format!("{name}.part");
     let xml = doc.root().to_xml(Style::Pretty);
-    let mut packed = BzEncoder::new(file, level(xml.len()));
+    let mut packed = BzEncoder::new(folder.create(&part)?, level(xml.len()));
     packed.write_all(xml.as_bytes())?;
-    packed.finish()?;
-    // One that a crash has left behind may have other rights.
-    fs::set_permissions(&part, fs::Permissions::from_mode(0o600))?;
-    owner.give(&part)?;
-    fs::rename(&part, &new.path)?;
-    fs::write(&new.last.0, new.last.1.to_string())?;
-    owner.give(&new.last.0)
+    owner.give(&packed.finish()?)?;
+    folder.rename(&part, &name)?;
+    let mut last = folder.create(&file_name(&new.last.0))?;
+    last.write_all(new.last.1.to_string().as_bytes())?;
+    owner.give(&last)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The level whose block, 100 kB for each, takes the whole text: a larger one packs no better, and
@@ -174,6 +188,7 @@ fn level(bytes: usize) -> Compression {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -203,6 +218,22 @@ mod tests {
         let mut again = Numbers::read(&dir);
         let (path, _) = again.file(version(2), Series::Warn, -1).unwrap();
         assert_eq!(name(&path), "pe-warn-1.bz2");
+    }
+
+    #[test]
+    fn links_that_the_folders_owner_puts_there_are_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, folder) = (dir.path().join("victim"), dir.path().join("pengine"));
+        fs::write(&victim, "untouched").unwrap();
+        fs::create_dir(&folder).unwrap();
+        for name in ["pe-warn-0.part", "pe-warn-0.bz2.part", "pe-warn-0.bz2", "pe-warn.last"] {
+            std::os::unix::fs::symlink(&victim, folder.join(name)).unwrap();
+        }
+        let (_, new) = Numbers::read(&folder).file(version(1), Series::Warn, -1).unwrap();
+        let cib = Doc::parse("<cib epoch=\"1\"/>").unwrap();
+        write(&new.unwrap(), &cib, 42, &Owner(None)).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(fs::read_to_string(folder.join("pe-warn.last")).unwrap(), "1");
     }
 
     #[test]

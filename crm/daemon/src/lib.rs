@@ -10,6 +10,7 @@ mod daemon;
 mod errands;
 mod fence;
 mod files;
+mod folder;
 mod inputs;
 mod ipc;
 mod lock;

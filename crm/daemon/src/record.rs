@@ -60,8 +60,10 @@ impl Record {
         // It may hold passwords.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let path = self.path(0);
-        let mut file =
-            File::options().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let mut options = File::options();
+        options.read(true).append(true).create(true).mode(0o600);
+        // Not through a link that somebody has put there.
+        let mut file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
         let mut size = file.seek(SeekFrom::End(0))?;
         // What a crash has cut off must not take the next entry with it.
         if size > 0 {
