@@ -301,6 +301,9 @@ pub struct Seen {
 /// What a controller is told.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// The wall clock was set, or has drifted: milliseconds since the epoch at the origin of the
+    /// machine's clock.
+    Clock(u64),
     /// A new membership.
     View(View),
     /// A message in the total order.

@@ -102,6 +102,7 @@ impl Controller {
     /// Takes one input; drain [`Controller::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
+            Input::Clock(wall_ms) => self.setup.wall_ms = wall_ms,
             Input::View(view) => self.view_changed(now, view),
             Input::Delivered { sender, message } => self.delivered(now, sender, message),
             Input::Synced { seen } => {
@@ -188,7 +189,7 @@ impl Controller {
     }
 
     pub(crate) fn wall_s(&self, now: Instant) -> u64 {
-        (self.setup.wall_ms + now.as_millis()) / 1000
+        self.setup.wall_ms.saturating_add(now.as_millis()) / 1000
     }
 
     pub(crate) fn broadcast(&mut self, message: Message) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use cib_store::Who;
@@ -15,7 +15,7 @@ use crm_controller::Level;
 use crm_executor::{Outcome, Status, code};
 use crm_history::Fact;
 use crm_node::{Effect, Input, Node};
-use membership_base::{Instant, NodeId};
+use membership_base::NodeId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::agents::Agents;
 use crate::alive::{Alive, BEAT};
 use crate::archive::Archive;
+use crate::clock::{Clock, wall};
 use crate::errands::Errands;
 use crate::files::CibFiles;
 use crate::plan::{Computed, Failed, Planner};
@@ -118,26 +119,12 @@ struct Daemon {
     _locks: [File; 2],
 }
 
-/// The machines' clock: nanoseconds since the daemon's start.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock(std::time::Instant);
-
-impl Clock {
-    pub(crate) fn now(self) -> Instant {
-        Instant(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 impl Daemon {
     fn start(options: Options) -> anyhow::Result<Daemon> {
         let locks = lock::take(&options)?;
         let (sender, receiver) = queue::channel();
         let alive = Alive::new();
-        let clock = Clock(std::time::Instant::now());
+        let clock = Clock::start();
         let files = CibFiles::open(&options.state_dir.join("cib")).with_context(|| {
             format!("cannot use the folder {}", options.state_dir.join("cib").display())
         })?;
@@ -156,14 +143,13 @@ impl Daemon {
         let folder = options.run_dir.join("started");
         let (started_files, started) = StartedFiles::open(folder.clone())
             .with_context(|| format!("cannot use the folder {}", folder.display()))?;
-        let wall = wall();
         let node = Node::new(crm_node::Setup {
             local: prepared.local,
             nodes: prepared.nodes.clone(),
             votes: prepared.votes.clone(),
             cluster: prepared.cluster.clone(),
             life: prepared.incarnation,
-            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            wall_ms: clock.wall_ms(),
             cib: loaded.doc,
             started,
             encrypted: prepared.encrypted,
@@ -210,6 +196,9 @@ impl Daemon {
         self.alive.ready();
         loop {
             self.alive.beat();
+            if let Some(wall_ms) = self.clock.wall_moved() {
+                self.input(Input::Clock { wall_ms });
+            }
             let wait = match self.node.poll_timeout() {
                 Some(at) => at.since(self.clock.now()).min(BEAT),
                 None => BEAT,

@@ -6,6 +6,7 @@
 mod agents;
 mod alive;
 mod archive;
+mod clock;
 mod daemon;
 mod errands;
 mod fence;

@@ -153,6 +153,9 @@ pub struct RunId(pub u64);
 /// What a fencer is told.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// The wall clock was set, or has drifted: milliseconds since the epoch at the origin of the
+    /// machine's clock.
+    Clock(u64),
     /// The devices and levels of the CIB.
     Configure(Configuration),
     /// A new membership, as node names.
@@ -307,6 +310,7 @@ impl Fencer {
     /// Takes one input; drain [`Fencer::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
+            Input::Clock(wall_ms) => self.wall_ms = wall_ms,
             Input::Configure(config) => {
                 self.listed.clear();
                 self.config = config;
@@ -370,7 +374,7 @@ impl Fencer {
     }
 
     fn wall_s(&self, now: Instant) -> u64 {
-        (self.wall_ms + now.as_millis()) / 1000
+        self.wall_ms.saturating_add(now.as_millis()) / 1000
     }
 
     fn new_id(&mut self, target: &str) -> OperationId {

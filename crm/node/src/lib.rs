@@ -89,6 +89,13 @@ pub const REQUEST_MAX: usize = 32 << 20;
 
 /// What a node is told.
 pub enum Input {
+    /// The wall clock was set, or has drifted from the machine's clock, as that of a machine does
+    /// which was suspended, or whose time comes from the network.
+    Clock {
+        /// Milliseconds since the epoch at the origin of the machine's clock, by the wall clock as
+        /// it is now.
+        wall_ms: u64,
+    },
     /// The ring has a new membership.
     View(View),
     /// The ring delivers a message.

@@ -106,6 +106,11 @@ impl Node {
     /// Takes one input; drain [`Node::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
+            Input::Clock { wall_ms } => {
+                self.setup.wall_ms = wall_ms;
+                self.controller.handle(now, crm_controller::Input::Clock(wall_ms));
+                self.fencer.handle(now, crm_fencer::Input::Clock(wall_ms));
+            }
             Input::View(view) => self.view_changed(now, view),
             Input::Delivered(delivered) => self.delivered(now, delivered),
             Input::Client { id, who, request } => self.client(now, id, who, request),
@@ -187,7 +192,7 @@ impl Node {
 
     /// The wall clock, in milliseconds since the epoch.
     pub(crate) fn wall_ms(&self, now: Instant) -> u64 {
-        self.setup.wall_ms + now.as_millis()
+        self.setup.wall_ms.saturating_add(now.as_millis())
     }
 
     fn record(&mut self, now: Instant, fact: Fact) {

@@ -25,6 +25,8 @@ struct Cluster {
     replies: Vec<(NodeId, Response)>,
     planned: usize,
     fence_works: bool,
+    /// The time that the last plan was made for, in seconds since the epoch.
+    planned_for: u64,
     /// A node on which secrets cannot be kept, and one on which that takes for ever.
     disk_full: Option<NodeId>,
     disk_hangs: Option<NodeId>,
@@ -50,6 +52,7 @@ impl Cluster {
             replies: Vec::new(),
             planned: 0,
             fence_works: true,
+            planned_for: 0,
             disk_full: None,
             disk_hangs: None,
             encrypted: true,
@@ -163,7 +166,8 @@ impl Cluster {
                         self.input(id, Input::SecretRead { at_ms, change });
                     }
                 }
-                Effect::Schedule { plan, cib, .. } => {
+                Effect::Schedule { plan, cib, now_s } => {
+                    self.planned_for = now_s;
                     self.planned += 1;
                     let result = Ok((self.planner)(&cib, plan));
                     self.input(id, Input::Planned { plan, result, input: None });
@@ -370,6 +374,22 @@ fn a_node_that_rejoins_brings_its_history_and_the_dc_stays() {
         assert_eq!(cluster.cib(n).attr("dc-uuid"), Some("1"));
         assert!(cluster.cib(n).find_id("r_last_0").is_some(), "node {n} has the history");
     }
+}
+
+#[test]
+fn plans_and_history_go_by_the_wall_clock_as_it_was_set_last() {
+    let mut cluster = Cluster::new(planner);
+    cluster.view(&[1, 2, 3]);
+    cluster.run(100);
+    let before = cluster.planned_for;
+    let hour_later = 1_700_000_000_000 + 3_600_000;
+    (1..=3).for_each(|n| cluster.input(NodeId(n), Input::Clock { wall_ms: hour_later }));
+    cluster.load(2, RESOURCES);
+    cluster.run(200);
+    assert!((3600..3700).contains(&(cluster.planned_for - before)), "{}", cluster.planned_for);
+    let op = cluster.cib(1).find_id("r_last_0").expect("the history is in the CIB");
+    let changed: u64 = op.attr("last-rc-change").expect("a time").parse().unwrap();
+    assert!(changed >= hour_later / 1000, "{changed}");
 }
 
 #[test]

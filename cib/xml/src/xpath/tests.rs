@@ -103,7 +103,7 @@ fn large(elements: usize) -> Doc {
 
 #[test]
 fn searches_within_searches_are_given_up_whatever_they_look_at() {
-    let doc = large(5000);
+    let doc = large(2500);
     for expression in [
         "//*[//*]",
         "//e[preceding::e[@id='x']]",

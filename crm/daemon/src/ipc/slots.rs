@@ -92,13 +92,14 @@ mod tests {
     fn all_other_users_together_lock_out_neither_root_nor_the_clusters_user() {
         let slots = Arc::new(Slots::default());
         let take = |uid| slots.take(uid, CLUSTER);
+        let (first, own) = (take(0).unwrap(), take(90).unwrap());
         let held: Vec<_> = (1000..2000).filter_map(|uid| take(uid).ok()).collect();
-        assert_eq!(held.len(), OTHERS_MAX);
+        assert_eq!(held.len(), OTHERS_MAX, "what root holds is none of theirs");
         assert!(take(2000).is_err_and(|reason| reason.contains("other than root")));
-        let root: Vec<_> = (0..ROOT_MAX).map(|_| take(0).unwrap()).collect();
-        let cluster: Vec<_> = (0..CLUSTER_MAX).map(|_| take(90).unwrap()).collect();
+        let root: Vec<_> = (1..ROOT_MAX).map(|_| take(0).unwrap()).collect();
+        let cluster: Vec<_> = (1..CLUSTER_MAX).map(|_| take(90).unwrap()).collect();
         assert!(take(0).is_err() && take(90).is_err());
-        drop((held, root, cluster));
+        drop((first, own, held, root, cluster));
         assert!(slots.0.lock().unwrap().is_empty(), "each has given its slot back");
     }
 }

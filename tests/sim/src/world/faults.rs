@@ -1,5 +1,6 @@
 //! What goes wrong, and how it ends.
 
+use crm_node::Input;
 use membership_base::{Instant, NodeId};
 
 use super::{Faults, WALL_MS, What, World, ms};
@@ -80,6 +81,11 @@ impl World {
                 self.faults.deaf = if self.faults.deaf.is_none() { Some(id) } else { None };
                 let deaf = self.faults.deaf;
                 self.trace(|| format!("deaf: {deaf:?}"));
+            }
+            17 => {
+                self.set_clock(id);
+                let wall_ms = u64::try_from(self.hosts[&id].clock.as_millis()).unwrap_or(u64::MAX);
+                self.input(id, Input::Clock { wall_ms });
             }
             16 => self.faults.attack_per_mille = self.rng.below(2) * self.rng.below(300),
             _ => self.flap(id),
