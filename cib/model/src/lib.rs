@@ -13,6 +13,7 @@
 
 mod attrs;
 mod constraint;
+mod fencing;
 mod model;
 mod nvpair;
 mod options;
@@ -28,6 +29,7 @@ pub use constraint::{
     Colocation, Constraint, Location, LocationTarget, Order, OrderKind, ResourceSet,
     TicketConstraint,
 };
+pub use fencing::{FenceDevice, FenceLevel, FenceTarget, Fencing, fencing};
 pub use model::{Model, NodeDef, NodeType, Note, TicketState, cluster_options};
 pub use nvpair::{Block, Blocks, Nvpair};
 pub use options::{NoQuorumPolicy, OPTIONS, OptionDef, Options, Part};

@@ -372,7 +372,7 @@ fn read_options(
     Options::new(set)
 }
 
-fn read_nodes(reader: &Reader<'_>, nodes: Node<'_>) -> Vec<NodeDef> {
+pub(crate) fn read_nodes(reader: &Reader<'_>, nodes: Node<'_>) -> Vec<NodeDef> {
     let mut defs = Vec::new();
     for node in nodes.children_named("node") {
         let Some(id) = node.attr("id") else {

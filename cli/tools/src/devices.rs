@@ -147,7 +147,8 @@ pub(crate) fn validate(given: &Given, out: &mut Out) -> Result<(), Fail> {
 fn device(id: &str) -> Result<Device, Fail> {
     let failed = |e: cib_store::StoreError| (e.exit_code(), e.to_string());
     let doc = crate::cib::connect().and_then(|mut cib| cib.read()).map_err(failed)?;
-    let mut devices = Configuration::from_cib(doc.root()).devices;
+    let now = cib_model::Time::from_epoch(crate::dates::Date::now().epoch());
+    let mut devices = Configuration::from_cib(doc.root(), now).devices;
     devices.remove(id).ok_or_else(|| (exit::NOSUCH, format!("there is no fence device '{id}'")))
 }
 

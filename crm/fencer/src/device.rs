@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cib_model::{FenceDevice, Fencing, Time};
+use cib_model::{FenceLevel as Level, FenceTarget as Target};
 use cib_xml::Node;
 use membership_base::Rng;
 
@@ -30,30 +32,8 @@ pub struct Device {
     pub id: String,
     /// The agent's name.
     pub agent: String,
-    /// Parameters, as configured.
+    /// Parameters, as configured and resolved.
     pub params: BTreeMap<String, String>,
-}
-
-/// One `fencing-level`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Level {
-    /// Who it is for.
-    pub target: Target,
-    /// Levels are tried from the lowest number up.
-    pub index: u32,
-    /// All of these have to succeed.
-    pub devices: Vec<String>,
-}
-
-/// The nodes that a level is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// This node.
-    Name(String),
-    /// Nodes whose name matches.
-    Pattern(String),
-    /// Nodes that have this attribute with this value.
-    Attribute(String, String),
 }
 
 /// All devices and levels.
@@ -68,31 +48,12 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads devices and levels from the `<cib>` element.
-    pub fn from_cib(cib: Node<'_>) -> Configuration {
-        let mut out = Configuration::default();
-        let Some(configuration) = cib.child("configuration") else { return out };
-        if let Some(resources) = configuration.child("resources") {
-            let stonith = resources.descendants().filter(|n| {
-                n.name() == "primitive" && class_of(*n, resources).as_deref() == Some("stonith")
-            });
-            for primitive in stonith {
-                let device = Device::from_primitive(primitive, resources);
-                if !device.disabled(primitive) {
-                    out.devices.insert(device.id.clone(), device);
-                }
-            }
-        }
-        if let Some(topology) = configuration.child("fencing-topology") {
-            out.levels = topology.children_named("fencing-level").filter_map(level).collect();
-        }
-        for node in configuration.child("nodes").iter().flat_map(|n| n.children()) {
-            let Some(uname) = node.attr("uname") else { continue };
-            for (name, value) in nvpairs(node, "instance_attributes") {
-                out.node_attributes.insert((uname.to_owned(), name), value);
-            }
-        }
-        out
+    /// The devices and levels of a `<cib>` element at this time.
+    pub fn from_cib(cib: Node<'_>, now: Time) -> Configuration {
+        let Fencing { devices, levels, node_attributes } = cib_model::fencing(cib, now);
+        let device = |FenceDevice { id, agent, params }| (id.clone(), Device { id, agent, params });
+        let devices = devices.into_iter().map(device).collect();
+        Configuration { devices, levels, node_attributes }
     }
 
     /// The levels for `target`, lowest first; `None` if the topology does not speak of it.
@@ -114,64 +75,7 @@ impl Configuration {
     }
 }
 
-fn class_of(primitive: Node<'_>, resources: Node<'_>) -> Option<String> {
-    let direct = primitive.attr("class");
-    let class = direct.or_else(|| template_of(primitive, resources)?.attr("class"));
-    class.map(str::to_owned)
-}
-
-fn template_of<'a>(primitive: Node<'a>, resources: Node<'a>) -> Option<Node<'a>> {
-    let name = primitive.attr("template")?;
-    resources.children_named("template").find(|t| t.attr("id") == Some(name))
-}
-
-fn nvpairs(parent: Node<'_>, block: &str) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    for pair in parent.children_named(block).flat_map(|b| b.children()) {
-        if let (Some(name), Some(value)) = (pair.attr("name"), pair.attr("value")) {
-            out.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-        }
-    }
-    out
-}
-
-fn level(node: Node<'_>) -> Option<Level> {
-    let target = if let Some(name) = node.attr("target") {
-        Target::Name(name.to_owned())
-    } else if let Some(pattern) = node.attr("target-pattern") {
-        Target::Pattern(pattern.to_owned())
-    } else {
-        let (name, value) = (node.attr("target-attribute")?, node.attr("target-value")?);
-        Target::Attribute(name.to_owned(), value.to_owned())
-    };
-    let devices = node.attr("devices")?.split(',').map(|d| d.trim().to_owned()).collect();
-    Some(Level { target, index: node.attr("index")?.parse().ok()?, devices })
-}
-
 impl Device {
-    fn from_primitive(primitive: Node<'_>, resources: Node<'_>) -> Device {
-        let mut params = nvpairs(primitive, "instance_attributes");
-        let template = template_of(primitive, resources);
-        if let Some(template) = template {
-            for (name, value) in nvpairs(template, "instance_attributes") {
-                params.entry(name).or_insert(value);
-            }
-        }
-        let agent = primitive.attr("type").or_else(|| template.and_then(|t| t.attr("type")));
-        Device {
-            id: primitive.attr("id").unwrap_or_default().to_owned(),
-            agent: agent.unwrap_or_default().to_owned(),
-            params,
-        }
-    }
-
-    /// A device that the configuration wants stopped is not used
-    /// (Pacemaker Explained, "Fencing", on `target-role`).
-    fn disabled(&self, primitive: Node<'_>) -> bool {
-        let meta = nvpairs(primitive, "meta_attributes");
-        meta.get("target-role").is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
-    }
-
     fn param(&self, name: &str) -> Option<&str> {
         self.params.get(name).map(String::as_str)
     }

@@ -25,7 +25,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use membership_base::{Incarnation, Instant, Rng};
 use serde::{Deserialize, Serialize};
 
-pub use device::{Configuration, Device, HostCheck, Level};
+pub use cib_model::FenceLevel as Level;
+pub use device::{Configuration, Device, HostCheck};
 use operation::Operation;
 
 /// An operation's number, unique in the cluster: who owns it, when that fencer was made, counter.

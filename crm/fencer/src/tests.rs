@@ -7,7 +7,7 @@ fn at(ms: u64) -> Instant {
 fn config(text: &str) -> Configuration {
     let xml = format!("<cib><configuration>{text}</configuration></cib>");
     let doc = cib_xml::Doc::parse(&xml).unwrap();
-    Configuration::from_cib(doc.root())
+    Configuration::from_cib(doc.root(), cib_model::Time::from_epoch(1_700_000_000))
 }
 
 fn device(id: &str, params: &str) -> String {
@@ -461,4 +461,32 @@ fn what_has_not_begun_can_be_withdrawn_and_what_has_cannot() {
         assert_eq!(runs, 0);
         assert_eq!(ended.len(), usize::from(!shared && !begun), "{shared} {begun}: {ended:?}");
     }
+}
+
+/// A monitor of the device gets what the plan says: the fence must not run with anything else.
+#[test]
+fn a_device_has_the_parameters_that_its_monitor_has() {
+    let text = "<resources>\
+        <primitive id='shared' class='stonith' type='fence_x'>\
+          <instance_attributes id='s-p'><nvpair id='s-ip' name='ip' value='10.0.0.1'/>\
+          </instance_attributes></primitive>\
+        <primitive id='d' class='stonith' type='fence_x'>\
+          <instance_attributes id='d-low' score='1'>\
+            <nvpair id='d-low-u' name='user' value='low'/></instance_attributes>\
+          <instance_attributes id='d-high' score='2'>\
+            <nvpair id='d-high-u' name='user' value='high'/></instance_attributes>\
+          <instance_attributes id='d-later' score='3'>\
+            <rule id='r'><date_expression id='e' operation='gt' start='2030-01-01'/></rule>\
+            <nvpair id='d-later-u' name='user' value='later'/></instance_attributes>\
+          <instance_attributes id-ref='s-p'/></primitive>\
+        <group id='off'><meta_attributes id='off-m'>\
+            <nvpair id='off-r' name='target-role' value='Stopped'/></meta_attributes>\
+          <primitive id='unused' class='stonith' type='fence_x'/></group>\
+        </resources>";
+    let config = config(text);
+    let ids: Vec<&String> = config.devices.keys().collect();
+    assert_eq!(ids, ["d", "shared"], "what its group stops is not used");
+    let params: Vec<_> =
+        config.devices["d"].params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    assert_eq!(params, ["ip=10.0.0.1", "user=high"]);
 }

@@ -125,8 +125,7 @@ impl Node {
             }
             Input::Planned { plan, result, input } => {
                 // What time alone changes is seen with each plan, and one is made when it does.
-                let options = self.options(now);
-                self.controller.handle(now, crm_controller::Input::Options(options));
+                self.configure(now);
                 let planned = crm_controller::Input::Planned { plan, result, input };
                 self.controller.handle(now, planned);
             }
@@ -431,18 +430,14 @@ impl Node {
     /// Hands the configuration to the machines that keep a part of it.
     fn configure(&mut self, now: Instant) {
         self.config_seen = true;
+        let at = cib_model::Time::from_epoch(i64::try_from(self.wall_ms(now) / 1000).unwrap_or(0));
         let root = self.store.doc().root();
-        let devices = crm_fencer::Configuration::from_cib(root);
-        let options = self.options(now);
+        let devices = crm_fencer::Configuration::from_cib(root, at);
+        let options = cib::controller_options(root, at);
         if *self.fencer.configuration() != devices {
             self.fencer.handle(now, crm_fencer::Input::Configure(devices));
         }
         self.controller.handle(now, crm_controller::Input::Options(options));
-    }
-
-    fn options(&self, now: Instant) -> crm_controller::Options {
-        let now_s = i64::try_from(self.wall_ms(now) / 1000).unwrap_or(0);
-        cib::controller_options(self.store.doc().root(), cib_model::Time::from_epoch(now_s))
     }
 
     fn attributes_effect(&mut self, now: Instant, effect: crm_attributes::Effect) {
