@@ -1,9 +1,12 @@
 //! The one binary: what it does depends on the name it is called by, or on its first argument.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use cli_tools::print::{complain, exit_status, print};
 use cli_verbs::Outer;
 
 fn main() -> ExitCode {
@@ -20,9 +23,9 @@ fn main() -> ExitCode {
     }
     if let Some((first, rest)) = words.split_first() {
         if first == "--tool-names" {
-            cli_tools::TOOLS.iter().for_each(|name| println!("{name}"));
-            fence_agents_ipmi::NAMES.iter().for_each(|name| println!("{name}"));
-            return exit(0);
+            let names = [cli_tools::TOOLS, fence_agents_ipmi::NAMES].concat();
+            print(format_args!("{}\n", names.join("\n")));
+            return exit(exit_status(0));
         }
         if first == "agent" {
             let name = rest.first().map_or("", String::as_str);
@@ -75,7 +78,7 @@ fn daemon(args: cli_verbs::DaemonArgs) -> i32 {
     };
     crm_daemon::start_logging();
     crm_daemon::run(options).unwrap_or_else(|error| {
-        eprintln!("systole daemon: {error:#}");
+        complain(format_args!("systole daemon: {error:#}\n"));
         1
     })
 }
@@ -83,11 +86,12 @@ fn daemon(args: cli_verbs::DaemonArgs) -> i32 {
 fn keygen(path: &Path) -> i32 {
     match membership_transport::keygen(path) {
         Ok(()) => {
-            println!("wrote {}: copy it to the same place on every node", path.display());
-            0
+            let path = path.display();
+            print(format_args!("wrote {path}: copy it to the same place on every node\n"));
+            exit_status(0)
         }
         Err(error) => {
-            eprintln!("systole keygen: {error}");
+            complain(format_args!("systole keygen: {error}\n"));
             1
         }
     }

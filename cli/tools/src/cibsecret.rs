@@ -175,7 +175,7 @@ impl Work<'_> {
 /// The value from the standard input, without the line's end.
 fn read_value() -> Result<String, Fail> {
     if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        eprint!("Enter value: ");
+        crate::print::complain(format_args!("Enter value: "));
     }
     let mut line = String::new();
     let failed = |e: std::io::Error| (exit::NOINPUT, format!("cannot read the value: {e}"));

@@ -4,6 +4,13 @@
 //! Each tool is a module with its options as a table and a function that does the work; results go
 //! to [`output::Out`], which prints them as text or XML.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+/// Prints a line on the standard error.
+macro_rules! complain {
+    ($($part:tt)*) => { $crate::print::complain(format_args!("{}\n", format_args!($($part)*))) };
+}
+
 pub mod agents;
 pub mod args;
 mod attrd_updater;
@@ -39,6 +46,7 @@ pub mod nvattrs;
 pub mod options;
 pub mod output;
 pub mod patch_text;
+pub mod print;
 mod schema;
 mod show;
 mod stonith_admin;
@@ -224,7 +232,7 @@ pub fn run(name: &str, args: &[String]) -> i32 {
     match TABLE.iter().find(|t| t.name == name) {
         Some(tool) => start(tool, args),
         None => {
-            eprintln!("{name}: not a known tool");
+            complain!("{name}: not a known tool");
             127
         }
     }

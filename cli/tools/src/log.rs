@@ -52,7 +52,7 @@ pub fn wanted(function: &str, level: Level, verbose: usize) -> bool {
 /// Writes a message of the part `function` in `file`, if it is wanted.
 pub fn write(function: &str, file: &str, level: Level, verbose: usize, text: &str) {
     if wanted(function, level, verbose) {
-        eprintln!("({function}@{file}.rs:1) \t{}: {text}", level.name());
+        complain!("({function}@{file}.rs:1) \t{}: {text}", level.name());
     }
 }
 

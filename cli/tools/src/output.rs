@@ -335,7 +335,7 @@ impl Out {
             self.errors.push(text.into());
         } else {
             self.flush();
-            eprintln!("{text}");
+            complain!("{text}");
         }
     }
 

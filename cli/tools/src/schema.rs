@@ -90,16 +90,16 @@ fn tell_dropped(dropped: &Dropped, verbose: usize) {
     match dropped {
         Dropped::Option { block, block_id, operation, resource, name } if verbose > 0 => {
             let block = format!("Resources-operation {block}");
-            eprintln!(
+            complain!(
                 "INFO: {block}: {operation} (rsc={resource}, meta={block_id}): dropping {name}"
             );
-            eprintln!("INFO: {block}: ... only start/promote operation taken into account");
+            complain!("INFO: {block}: ... only start/promote operation taken into account");
         }
-        Dropped::Reference { block, target } if verbose > 1 => eprintln!(
+        Dropped::Reference { block, target } if verbose > 1 => complain!(
             "DEBUG: {block}: original element pointed to with @id-ref ({target}) disappeared \
              during upgrade"
         ),
-        Dropped::Unsupported(what) => eprintln!("WARNING: Dropping {what}"),
+        Dropped::Unsupported(what) => complain!("WARNING: Dropping {what}"),
         _ => {}
     }
 }

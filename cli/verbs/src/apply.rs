@@ -1,6 +1,6 @@
 //! `systole apply`: makes the configuration what a file says, after showing what that means.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -96,7 +96,7 @@ pub(crate) fn make_so(
         }
         shown.print();
         if !confirmed()? {
-            println!("Nothing is changed.");
+            outln!("Nothing is changed.");
             return Ok(DECLINED);
         }
     }
@@ -111,7 +111,7 @@ pub(crate) fn make_so(
     if asking.yes {
         tell(session.json, shown);
     } else {
-        println!("Applied.");
+        outln!("Applied.");
     }
     Ok(0)
 }
@@ -121,8 +121,10 @@ fn cib_schema_problems(doc: &Doc) -> Vec<String> {
 }
 
 fn confirmed() -> anyhow::Result<bool> {
-    print!("\nApply this? [y/N] ");
-    std::io::stdout().flush()?;
+    out!("\nApply this? [y/N] ");
+    if cli_tools::print::reader_is_gone() {
+        return Ok(false); // nobody has seen the question
+    }
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -140,12 +142,12 @@ impl Shown {
             ("Warnings", &self.warnings),
         ] {
             if !lines.is_empty() {
-                println!("{title}:");
-                lines.iter().for_each(|line| println!("  {line}"));
+                outln!("{title}:");
+                lines.iter().for_each(|line| outln!("  {line}"));
             }
         }
         if self.effects.is_empty() && !self.changes.is_empty() {
-            println!("No resource moves or is interrupted.");
+            outln!("No resource moves or is interrupted.");
         }
     }
 }
@@ -156,9 +158,9 @@ fn tell(json: bool, shown: Shown) {
     }
     shown.print();
     match shown.outcome {
-        "nothing to do" => println!("The configuration is so already: nothing to do."),
-        "applied" => println!("Applied."),
-        _ => println!("Nothing is changed yet."),
+        "nothing to do" => outln!("The configuration is so already: nothing to do."),
+        "applied" => outln!("Applied."),
+        _ => outln!("Nothing is changed yet."),
     }
 }
 

@@ -131,7 +131,7 @@ fn show(
             _ => print_json(&all),
         }
     } else {
-        found.iter().for_each(|node| print!("{}", node.to_xml(Style::Pretty)));
+        found.iter().for_each(|node| out!("{}", node.to_xml(Style::Pretty)));
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ pub(crate) fn as_json(node: Node<'_>) -> Value {
 
 fn diff(old: &Path, new: anyhow::Result<Doc>) -> anyhow::Result<()> {
     if let Some(patchset) = patch::make(&read_cib(old)?, &new?, Positions::Count) {
-        print!("{}", patchset.root().to_xml(Style::Pretty));
+        out!("{}", patchset.root().to_xml(Style::Pretty));
     }
     Ok(())
 }
@@ -172,7 +172,7 @@ fn push(session: &mut Session, base: &Doc, mut new: Doc) -> anyhow::Result<()> {
         new.set_attr(root, field, base.root().attr(field).unwrap_or("0"));
     }
     let Some(mut patchset) = patch::make(base, &new, Positions::Count) else {
-        println!("There is nothing to change.");
+        outln!("There is nothing to change.");
         return Ok(());
     };
     if let Some(version) = patchset.root().child("version").map(|node| node.id()) {

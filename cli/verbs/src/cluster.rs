@@ -81,7 +81,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         Verb::Stop { all } => {
             local::refuse_all(all)?;
             session.ask(Request::Shutdown)?;
-            println!("this node leaves as soon as its resources are moved or stopped");
+            outln!("this node leaves as soon as its resources are moved or stopped");
             Ok(())
         }
         Verb::Watch => watch(session),
@@ -100,12 +100,12 @@ fn verify(cib: Doc, json: bool) -> anyhow::Result<()> {
     if json {
         print_json(&serde_json::json!({ "errors": errors, "warnings": warnings }));
     } else {
-        errors.iter().for_each(|text| println!("error: {text}"));
-        warnings.iter().for_each(|text| println!("warning: {text}"));
+        errors.iter().for_each(|text| outln!("error: {text}"));
+        warnings.iter().for_each(|text| outln!("warning: {text}"));
     }
     ensure!(errors.is_empty(), "the configuration is not valid; correct what is named above");
     if !json && warnings.is_empty() {
-        println!("The configuration is valid.");
+        outln!("The configuration is valid.");
     }
     Ok(())
 }
@@ -144,16 +144,18 @@ fn status(session: &mut Session) -> anyhow::Result<()> {
         print_json(&shown);
         return Ok(());
     }
-    println!("Cluster {}, seen from {}", shown.cluster, shown.local);
+    outln!("Cluster {}, seen from {}", shown.cluster, shown.local);
     let quorum = if shown.quorate { "has quorum" } else { "has NO quorum: it starts nothing" };
-    println!(
+    outln!(
         "This partition {quorum} ({} of {} votes, {} needed)",
-        shown.votes, shown.expected_votes, shown.quorum
+        shown.votes,
+        shown.expected_votes,
+        shown.quorum
     );
-    println!("DC: {} ({})", shown.dc.as_deref().unwrap_or("none yet"), shown.state);
+    outln!("DC: {} ({})", shown.dc.as_deref().unwrap_or("none yet"), shown.state);
     for node in &shown.nodes {
         let state = if node.member { "member" } else { "lost" };
-        println!("  {:>3} {:<20} {state}", node.id, node.name);
+        outln!("  {:>3} {:<20} {state}", node.id, node.name);
     }
     for link in &shown.links {
         let lost: Vec<String> = link.unreachable.iter().map(u32::to_string).collect();
@@ -162,20 +164,21 @@ fn status(session: &mut Session) -> anyhow::Result<()> {
         } else {
             format!("no answer from {}", lost.join(", "))
         };
-        println!("  link {} ({}): {state}", link.number, link.address);
+        outln!("  link {} ({}): {state}", link.number, link.address);
     }
     Ok(())
 }
 
 fn watch(session: &mut Session) -> anyhow::Result<()> {
     session.ask(Request::Subscribe)?;
-    loop {
+    while !cli_tools::print::reader_is_gone() {
         if let Response::Event(event) = session.next()? {
             if session.json {
-                println!("{}", serde_json::to_string(&event)?);
+                outln!("{}", serde_json::to_string(&event)?);
             } else {
-                println!("{}.{:03} {:?}", event.at_ms / 1000, event.at_ms % 1000, event.kind);
+                outln!("{}.{:03} {:?}", event.at_ms / 1000, event.at_ms % 1000, event.kind);
             }
         }
     }
+    Ok(())
 }

@@ -53,16 +53,16 @@ fn tell(args: &Args, doc: Doc, json: bool) -> anyhow::Result<()> {
     match &args.resource {
         Some(resource) => {
             let explanation = explain(&model, now, resource, args.node.as_deref())?;
-            if json { print_json(&explanation) } else { print!("{explanation}") }
+            if json { print_json(&explanation) } else { out!("{explanation}") }
         }
         None => {
             let actions = explain_plan(&model, now);
             if json {
                 print_json(&actions);
             } else if actions.is_empty() {
-                println!("Nothing is to be done.");
+                outln!("Nothing is to be done.");
             } else {
-                print!("{}", action_lines(&actions));
+                out!("{}", action_lines(&actions));
             }
         }
     }

@@ -77,10 +77,10 @@ fn compare(record: &Record, from: &str, to: &str, json: bool) -> anyhow::Result<
     if json {
         print_json(&json!({ "from": from, "to": to, "changes": changes }));
     } else if changes.is_empty() {
-        println!("{from} and {to} have the same configuration.");
+        outln!("{from} and {to} have the same configuration.");
     } else {
-        println!("From {from} to {to}:");
-        changes.iter().for_each(|line| println!("  {line}"));
+        outln!("From {from} to {to}:");
+        changes.iter().for_each(|line| outln!("  {line}"));
     }
     Ok(())
 }

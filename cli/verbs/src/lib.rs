@@ -4,6 +4,24 @@
 //! they did; an error says what to do about it.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+/// Prints on the standard output, where a reader may go away at any time.
+macro_rules! out {
+    ($($part:tt)*) => { cli_tools::print::print(format_args!($($part)*)) };
+}
+
+/// Prints a line on the standard output.
+macro_rules! outln {
+    ($($part:tt)*) => { out!("{}\n", format_args!($($part)*)) };
+}
+
+/// Prints a line on the standard error.
+macro_rules! complain {
+    ($($part:tt)*) => {
+        cli_tools::print::complain(format_args!("{}\n", format_args!($($part)*)))
+    };
+}
 
 mod advice;
 mod apply;
@@ -138,7 +156,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         Noun::Keygen { out } => return Err(Outer::Keygen(out)),
         Noun::Demo(args) => demo::run(&args).map(|()| 0),
         Noun::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "systole", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "systole", &mut script);
+            out!("{}", String::from_utf8_lossy(&script));
             Ok(0)
         }
         Noun::Man => man().map(|()| 0),
@@ -160,10 +180,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         }
         noun => connected(noun, cli.json, cli.force).map(|()| 0),
     };
-    Ok(result.unwrap_or_else(|error| {
-        eprintln!("systole: {error:#}");
+    let status = result.unwrap_or_else(|error| {
+        complain!("systole: {error:#}");
         error.downcast_ref::<crm_ipc::Error>().map_or(crm_api::exit::ERROR, |e| e.exit_code())
-    }))
+    });
+    Ok(cli_tools::print::exit_status(status))
 }
 
 /// Runs a command line (without the program's name) that is one of several which belong together.
@@ -198,7 +219,9 @@ fn carry_out(noun: Noun, session: &mut Session) -> anyhow::Result<()> {
 }
 
 fn man() -> anyhow::Result<()> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    out!("{}", String::from_utf8_lossy(&page));
     Ok(())
 }
 
@@ -207,14 +230,14 @@ fn print_list<T: serde::Serialize>(json: bool, items: &[T], line: impl Fn(&T) ->
     if json {
         print_json(&items);
     } else {
-        items.iter().for_each(|item| println!("{}", line(item)));
+        items.iter().for_each(|item| outln!("{}", line(item)));
     }
 }
 
 fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("systole: cannot print as JSON: {error}"),
+        Ok(text) => outln!("{text}"),
+        Err(error) => complain!("systole: cannot print as JSON: {error}"),
     }
 }
 

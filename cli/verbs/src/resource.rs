@@ -163,7 +163,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
             let found = find(&cib, &id)?;
             match session.json {
                 true => print_json(&crate::cib::as_json(found)),
-                false => print!("{}", found.to_xml(Style::Pretty)),
+                false => out!("{}", found.to_xml(Style::Pretty)),
             }
             Ok(())
         }

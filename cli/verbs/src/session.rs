@@ -72,7 +72,7 @@ impl Session {
         self.check(&before, changed(&before, &operation).as_ref())?;
         self.change_quietly(operation)?;
         let after = self.cib()?;
-        advice::new(&before, &after).iter().for_each(|text| eprintln!("warning: {text}"));
+        advice::new(&before, &after).iter().for_each(|text| complain!("warning: {text}"));
         Ok(())
     }
 

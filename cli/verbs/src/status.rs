@@ -1,7 +1,6 @@
 //! `systole status`: what runs where, what failed, and why.
 
 use std::fmt::Write;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -79,9 +78,11 @@ pub(crate) fn run(session: &mut Session, args: &Args) -> anyhow::Result<()> {
     events.ask(Request::Subscribe)?;
     loop {
         // Clear the screen and go to its top (ECMA-48, ED and CUP).
-        print!("\x1b[2J\x1b[H");
+        out!("\x1b[2J\x1b[H");
         show(session)?;
-        std::io::stdout().flush()?;
+        if cli_tools::print::reader_is_gone() {
+            return Ok(());
+        }
         loop {
             if let Response::Event(event) = events.next()?
                 && !matches!(event.kind, EventKind::Log { .. })
@@ -98,7 +99,7 @@ fn show(session: &mut Session) -> anyhow::Result<()> {
     if session.json {
         print_json(&shown);
     } else {
-        print!("{}", text(&shown));
+        out!("{}", text(&shown));
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         Verb::Fence { node, action, timeout } => {
             let timeout_ms = timeout.saturating_mul(1000);
             session.ask(Request::Fence { target: node.clone(), action, timeout_ms })?;
-            println!("{node} is fenced, as its device confirmed");
+            outln!("{node} is fenced, as its device confirmed");
             Ok(())
         }
         Verb::Confirm { node, i_have_checked } => {

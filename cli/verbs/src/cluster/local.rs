@@ -105,7 +105,7 @@ pub(crate) fn run(verb: Verb, json: bool) -> anyhow::Result<()> {
         }
         Verb::Node(NodeVerb::Remove { name, place }) => {
             change(&place.file, |text, config| conf::without_node(text, config, &name))?;
-            println!("Make the cluster forget it afterwards: crm_node --remove {name}");
+            outln!("Make the cluster forget it afterwards: crm_node --remove {name}");
             Ok(())
         }
         Verb::Start(service) => systemctl("start", service.all),
@@ -131,13 +131,13 @@ fn setup(name: &str, nodes: &[NewNode], force: bool, file: &Path) -> anyhow::Res
     let text = conf::new_file(name, nodes)?;
     write(file, &text)?;
     let config = parse_named(&shown.to_string(), &text)?;
-    println!("{shown} is written for {} nodes.", nodes.len());
+    outln!("{shown} is written for {} nodes.", nodes.len());
     let key = key_of(file, &config);
     if !key.exists() {
-        println!("Make the key once, on this node:\n  systole keygen --out {}", key.display());
+        outln!("Make the key once, on this node:\n  systole keygen --out {}", key.display());
     }
     copy_advice(file, &config);
-    println!("On every node:\n  systole cluster enable\n  systole cluster start");
+    outln!("On every node:\n  systole cluster enable\n  systole cluster start");
     Ok(())
 }
 
@@ -146,7 +146,7 @@ fn key_of(file: &Path, config: &Config) -> PathBuf {
 }
 
 fn copy_advice(file: &Path, config: &Config) {
-    println!("Every node needs the same files, such as by:");
+    outln!("Every node needs the same files, such as by:");
     let key = if config.totem.encrypted {
         format!(" {}", key_of(file, config).display())
     } else {
@@ -156,7 +156,7 @@ fn copy_advice(file: &Path, config: &Config) {
     for node in &config.nodes {
         let address = node.addresses.values().next().map(String::as_str);
         let to = node.name.as_deref().or(address).unwrap_or_default();
-        println!("  scp -p {}{key} {to}:{folder}/", file.display());
+        outln!("  scp -p {}{key} {to}:{folder}/", file.display());
     }
 }
 
@@ -186,9 +186,9 @@ fn change(
     let (text, config) = read(file)?;
     let text = edit(&text, &config)?;
     write(file, &text)?;
-    println!("{} is changed.", file.display());
+    outln!("{} is changed.", file.display());
     copy_advice(file, &parse_named(&file.display().to_string(), &text)?);
-    println!(
+    outln!(
         "A daemon reads it when it starts. When all nodes have it, on every node:\n  systole \
          cluster stop\nand then on every node:\n  systole cluster start"
     );
@@ -240,17 +240,17 @@ fn show(file: &Path, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let encrypted = if shown.encrypted { "encrypted" } else { "NOT encrypted" };
-    println!("Cluster {}, {}, {encrypted}", shown.cluster, shown.transport);
-    println!("Token timeout {} ms, {} votes expected", shown.token_ms, shown.expected_votes);
+    outln!("Cluster {}, {}, {encrypted}", shown.cluster, shown.transport);
+    outln!("Token timeout {} ms, {} votes expected", shown.token_ms, shown.expected_votes);
     let options = [("two_node", shown.two_node), ("wait_for_all", shown.wait_for_all)];
     for (option, _) in options.iter().filter(|(_, on)| *on) {
-        println!("{option} is on");
+        outln!("{option} is on");
     }
     for node in &shown.nodes {
         let name = node.name.as_deref().unwrap_or("(no name)");
-        println!("  {:>3} {name:<20} {}", node.id, node.addresses.join(", "));
+        outln!("  {:>3} {name:<20} {}", node.id, node.addresses.join(", "));
     }
-    shown.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+    shown.warnings.iter().for_each(|warning| outln!("warning: {warning}"));
     Ok(())
 }
 
@@ -261,8 +261,8 @@ fn validate(file: &Path, json: bool) -> anyhow::Result<()> {
         print_json(&serde_json::json!({ "valid": true, "warnings": warnings }));
         return Ok(());
     }
-    warnings.iter().for_each(|warning| println!("warning: {warning}"));
-    println!("{} is valid: {} nodes", file.display(), config.nodes.len());
+    warnings.iter().for_each(|warning| outln!("warning: {warning}"));
+    outln!("{} is valid: {} nodes", file.display(), config.nodes.len());
     Ok(())
 }
 
@@ -281,6 +281,6 @@ fn systemctl(action: &str, all: bool) -> anyhow::Result<()> {
         "enable" => "The daemon is started when this node boots.",
         _ => "The daemon is not started when this node boots.",
     };
-    println!("{done}");
+    outln!("{done}");
     Ok(())
 }

@@ -50,7 +50,7 @@ pub(super) fn run(record: &Record, args: &Args, json: bool) -> anyhow::Result<()
     if json || !found.is_empty() {
         print_list(json, &found, line);
     } else {
-        println!("Nothing of that kind is in the history of this node.");
+        outln!("Nothing of that kind is in the history of this node.");
     }
     Ok(())
 }

@@ -72,20 +72,20 @@ pub(super) fn run(record: &Record, args: &Args, json: bool) -> anyhow::Result<i3
 
 impl Shown {
     fn print(&self) {
-        println!("Transition {} again, from {}:", self.id, self.input);
-        self.effects.iter().for_each(|line| println!("  {line}"));
+        outln!("Transition {} again, from {}:", self.id, self.input);
+        self.effects.iter().for_each(|line| outln!("  {line}"));
         if self.actions.is_empty() {
-            println!("  Nothing is to be done.");
+            outln!("  Nothing is to be done.");
         } else {
-            println!("Actions:");
-            self.actions.iter().for_each(|line| println!("  {line}"));
+            outln!("Actions:");
+            self.actions.iter().for_each(|line| outln!("  {line}"));
         }
-        print!("{}", self.reasons);
+        out!("{}", self.reasons);
         if self.same {
-            println!("The plan is the same as it was.");
+            outln!("The plan is the same as it was.");
         } else {
-            println!("The plan is NOT the same as it was:");
-            self.differences.iter().for_each(|line| println!("  {line}"));
+            outln!("The plan is NOT the same as it was:");
+            self.differences.iter().for_each(|line| outln!("  {line}"));
         }
     }
 }

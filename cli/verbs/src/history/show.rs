@@ -31,32 +31,32 @@ fn lines(change: &Change) -> Option<Vec<String>> {
 }
 
 fn tell_change(change: &Change) {
-    println!("Change {} at {}", change.id, time(change.at_ms));
-    println!("  by: {} ({})", who(change), change.operation);
-    println!("  version: {} to {}", change.from, change.to);
+    outln!("Change {} at {}", change.id, time(change.at_ms));
+    outln!("  by: {} ({})", who(change), change.operation);
+    outln!("  version: {} to {}", change.from, change.to);
     if let Some((old, new)) = &change.schema {
-        println!("  schema: {old} to {new}");
+        outln!("  schema: {old} to {new}");
     }
     match lines(change) {
-        Some(lines) => lines.iter().for_each(|line| println!("  {line}")),
-        None => println!("  It was too large to be kept."),
+        Some(lines) => lines.iter().for_each(|line| outln!("  {line}")),
+        None => outln!("  It was too large to be kept."),
     }
 }
 
 fn tell_transition(transition: &Transition) {
     let t = transition;
-    println!("Transition {} of {} at {}", t.id, t.dc, time(t.at_ms));
-    println!("  because: {} (configuration {})", t.reason, t.configuration);
-    println!("  input: {}", t.input.as_deref().unwrap_or("not kept"));
-    println!("  planned: {} actions", t.planned);
+    outln!("Transition {} of {} at {}", t.id, t.dc, time(t.at_ms));
+    outln!("  because: {} (configuration {})", t.reason, t.configuration);
+    outln!("  input: {}", t.input.as_deref().unwrap_or("not kept"));
+    outln!("  planned: {} actions", t.planned);
     let why = t.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    println!("  end: {} after {}{why}", t.outcome, duration(t));
+    outln!("  end: {} after {}{why}", t.outcome, duration(t));
     if t.left > 0 {
-        println!("  never begun: {}", t.left);
+        outln!("  never begun: {}", t.left);
     }
-    t.actions.iter().for_each(|action| println!("  {}", action_line(t.at_ms, action)));
+    t.actions.iter().for_each(|action| outln!("  {}", action_line(t.at_ms, action)));
     if t.further > 0 {
-        println!("  and {} more results", t.further);
+        outln!("  and {} more results", t.further);
     }
 }
 
