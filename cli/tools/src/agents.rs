@@ -93,19 +93,26 @@ pub fn other(class: &str) -> Vec<String> {
 
 /// All agents but those of systemd and init, which are every service of the machine.
 pub fn all() -> Vec<Agent> {
-    let ocf = providers().into_iter().flat_map(|provider| {
-        ocf(&provider).into_iter().map(move |name| Agent {
-            class: "ocf".to_owned(),
-            provider: Some(provider.clone()),
-            name,
-        })
-    });
-    let stonith = other("stonith").into_iter().map(|name| Agent {
-        class: "stonith".to_owned(),
-        provider: None,
-        name,
-    });
-    ocf.chain(stonith).collect()
+    ["ocf", "stonith"].into_iter().filter_map(of).flatten().collect()
+}
+
+/// The agents of a class, or of a provider (`ocf:PROVIDER`); none if there is no such class.
+pub fn of(spec: &str) -> Option<Vec<Agent>> {
+    let named = |class: &str, provider: Option<&str>, names: Vec<String>| {
+        let agent =
+            |name| Agent { class: class.to_owned(), provider: provider.map(str::to_owned), name };
+        names.into_iter().map(agent).collect::<Vec<Agent>>()
+    };
+    match spec.split_once(':') {
+        Some(("ocf", provider)) => Some(named("ocf", Some(provider), ocf(provider))),
+        None if spec == "ocf" => {
+            Some(providers().iter().flat_map(|p| named("ocf", Some(p), ocf(p))).collect())
+        }
+        None if matches!(spec, "lsb" | "stonith" | "systemd" | "service") => {
+            Some(named(spec, None, other(spec)))
+        }
+        _ => None,
+    }
 }
 
 /// What can be the name of a file in a folder of agents.

@@ -24,6 +24,7 @@ macro_rules! complain {
 }
 
 mod advice;
+mod agents;
 mod apply;
 mod changes;
 mod checks;
@@ -168,6 +169,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         Noun::Cluster(verb) => match verb.run_alone(cli.json) {
             Ok(result) => result.map(|()| 0),
             Err(verb) => connected(Noun::Cluster(verb), cli.json, cli.force).map(|()| 0),
+        },
+        Noun::Resource(verb) => match verb.run_alone(cli.json) {
+            Ok(result) => result.map(|()| 0),
+            Err(verb) => connected(Noun::Resource(verb), cli.json, cli.force).map(|()| 0),
         },
         Noun::Cib(verb) => match verb.run_alone() {
             Ok(result) => result.map(|()| 0),

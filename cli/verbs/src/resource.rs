@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use crm_api::Request;
 use serde::Serialize;
 
+use crate::agents;
 use crate::session::{Session, add_pairs, merge, pair, pairs_of, quoted, xml_id};
 use crate::{print_json, print_list};
 
@@ -48,6 +49,17 @@ pub(crate) enum Verb {
     },
     /// All resources
     List,
+    /// Agents that are installed on this node
+    Agents {
+        /// Only of this class (ocf, stonith, systemd, lsb, service) or provider (ocf:PROVIDER);
+        /// without it, all of ocf and stonith
+        spec: Option<String>,
+    },
+    /// What an agent does, with its parameters and operations
+    Describe {
+        /// The agent: CLASS:PROVIDER:NAME, CLASS:NAME, or an OCF agent's name alone
+        agent: String,
+    },
     /// A resource's configuration, as XML
     Show {
         /// Its name
@@ -153,8 +165,21 @@ struct Listed {
     members: Vec<String>,
 }
 
+impl Verb {
+    /// Does what needs no running cluster; gives back what does.
+    pub(crate) fn run_alone(self, json: bool) -> Result<anyhow::Result<()>, Verb> {
+        match self {
+            Verb::Agents { spec } => Ok(agents::list(spec.as_deref(), json)),
+            Verb::Describe { agent } => Ok(agents::describe(&agent, json)),
+            verb => Err(verb),
+        }
+    }
+}
+
 pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
+        Verb::Agents { spec } => agents::list(spec.as_deref(), session.json),
+        Verb::Describe { agent } => agents::describe(&agent, session.json),
         Verb::Create(create) => make(session, &create),
         Verb::Delete { ids } => ids.iter().try_for_each(|id| delete(session, id)),
         Verb::List => list(session),
@@ -221,20 +246,12 @@ pub(crate) fn find<'a>(cib: &'a Doc, id: &str) -> anyhow::Result<Node<'a>> {
 }
 
 fn set_class(doc: &mut Doc, element: NodeId, agent: &str) -> anyhow::Result<()> {
-    let parts: Vec<&str> = agent.split(':').collect();
-    let attributes: Vec<(&str, &str)> = match parts[..] {
-        [name] => vec![("class", "ocf"), ("provider", "heartbeat"), ("type", name)],
-        ["ocf", provider, name] => vec![("class", "ocf"), ("provider", provider), ("type", name)],
-        [class @ ("systemd" | "stonith" | "lsb" | "service"), name] => {
-            vec![("class", class), ("type", name)]
-        }
-        _ => bail!(
-            "'{agent}' names no agent: write ocf:PROVIDER:NAME, systemd:UNIT, stonith:NAME or lsb:NAME"
-        ),
-    };
-    for (name, value) in attributes {
-        doc.set_attr(element, name, value);
+    let agent = agents::named(agent)?;
+    doc.set_attr(element, "class", &agent.class);
+    if let Some(provider) = &agent.provider {
+        doc.set_attr(element, "provider", provider);
     }
+    doc.set_attr(element, "type", &agent.name);
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Agents: which there are, what they say about themselves, and running them past the cluster.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use cib_model::{ResourceKind, Time};
 
 use super::{Fail, Work, usage};
-use crate::agents::{Agent, ocf, other, providers};
+use crate::agents::{self, Agent, ocf, providers};
 use crate::args::Given;
 use crate::dates::Date;
 use crate::exit;
@@ -26,17 +27,12 @@ pub(super) fn list(command: &str, given: &Given, out: &mut Out) -> Result<(), Fa
             let has = |provider: &String| ocf(provider).iter().any(|name| name == spec);
             providers().into_iter().filter(has).collect()
         }
-        "list-agents" => match spec.split_once(':') {
-            Some(("ocf", provider)) => ocf(provider),
-            None if spec == "ocf" => {
-                let mut all: Vec<String> = providers().iter().flat_map(|p| ocf(p)).collect();
-                all.sort();
-                all.dedup();
-                all
-            }
-            None if matches!(spec, "lsb" | "stonith" | "systemd" | "service") => other(spec),
-            _ => return Err((exit::NOSUCH, format!("No agents found for standard '{spec}'"))),
-        },
+        "list-agents" => {
+            let none = || (exit::NOSUCH, format!("No agents found for standard '{spec}'"));
+            let found = agents::of(spec).ok_or_else(none)?;
+            let names: BTreeSet<String> = found.into_iter().map(|agent| agent.name).collect();
+            names.into_iter().collect()
+        }
         _ => return metadata(spec, out),
     };
     if names.is_empty() {
