@@ -1,15 +1,18 @@
 //! `systole resource`: resources, groups and clones.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail};
 use cib_store::{Operation, Target};
 use cib_xml::{Doc, Node, NodeId, Style};
 use clap::{Args, Subcommand};
 use crm_api::Request;
+use crm_scheduler::overview::{Overview, RscView};
 use serde::Serialize;
 
 use crate::agents;
 use crate::session::{Session, add_pairs, merge, pair, pairs_of, quoted, xml_id};
-use crate::{print_json, print_list};
+use crate::{print_json, print_list, status};
 
 /// Kinds of elements that are resources.
 const KINDS: [&str; 5] = ["primitive", "group", "clone", "master", "bundle"];
@@ -213,11 +216,19 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
             )
         }
         Verb::Cleanup { id, node } => {
-            if let Some(id) = &id {
-                find(&session.cib()?, id)?;
+            let Some(id) = id else {
+                session.ask(Request::ForgetResource { node, resource: None })?;
+                return Ok(());
+            };
+            let cib = session.cib()?;
+            let names = executor_names(&status::view_of(cib.clone()), &id);
+            if names.is_empty() {
+                find(&cib, &id)?;
             }
-            session.ask(Request::ForgetResource { node, resource: id })?;
-            Ok(())
+            names.into_iter().try_for_each(|name| {
+                let (node, resource) = (node.clone(), Some(name));
+                session.ask(Request::ForgetResource { node, resource }).map(|_| ())
+            })
         }
         Verb::Group { group, ids } => make_group(session, &group, &ids),
         Verb::Clone { id, pairs } => wrap(session, &id, &pairs, false),
@@ -243,6 +254,22 @@ pub(crate) fn find<'a>(cib: &'a Doc, id: &str) -> anyhow::Result<Node<'a>> {
         true => bail!("there is no resource '{id}': there are no resources at all"),
         false => bail!("there is no resource '{id}'; the resources are {}", names.join(", ")),
     }
+}
+
+/// What the executors call a resource, or all that is inside of it: the names in the operation
+/// history. Resources that were deleted and are still known count as well.
+fn executor_names(view: &Overview, id: &str) -> BTreeSet<String> {
+    fn add(view: &Overview, rsc: &RscView, names: &mut BTreeSet<String>) {
+        if rsc.children.is_empty() {
+            let own = if rsc.unique { &rsc.id } else { &rsc.def.id };
+            names.insert(rsc.history_id.as_deref().unwrap_or(own).to_owned());
+        }
+        rsc.children.iter().for_each(|ix| add(view, &view.resources[*ix], names));
+    }
+    let mut names = BTreeSet::new();
+    let named = |rsc: &&RscView| *rsc.id == *id || *rsc.shown_id == *id || *rsc.def.id == *id;
+    view.resources.iter().filter(named).for_each(|rsc| add(view, rsc, &mut names));
+    names
 }
 
 fn set_class(doc: &mut Doc, element: NodeId, agent: &str) -> anyhow::Result<()> {
@@ -575,6 +602,59 @@ mod tests {
              value=\"3\"/></meta_attributes><operations><op id=\"vip-monitor-1s\" \
              name=\"monitor\" interval=\"1s\" timeout=\"5s\"/></operations></primitive>"
         );
+    }
+
+    #[test]
+    fn a_resource_is_cleaned_up_under_the_names_that_executors_know_all_of_it_by() {
+        let primitive =
+            |id: &str| format!("<primitive id=\"{id}\" class=\"ocf\" provider=\"t\" type=\"x\"/>");
+        let clone = |id, unique, inner: String| {
+            format!(
+                "<clone id=\"{id}\"><meta_attributes id=\"{id}-m\"><nvpair id=\"{id}-n\" \
+                 name=\"globally-unique\" value=\"{unique}\"/></meta_attributes>{inner}</clone>"
+            )
+        };
+        let group = |id, members: [&str; 2]| {
+            format!("<group id=\"{id}\">{}</group>", members.map(primitive).concat())
+        };
+        let node = |id| format!("<node id=\"{id}\" uname=\"n{id}\"/>");
+        let state = |id| {
+            format!(
+                "<node_state id=\"{id}\" uname=\"n{id}\" in_ccm=\"true\" crmd=\"online\" \
+                 join=\"member\" expected=\"member\"/>"
+            )
+        };
+        let resources = [
+            primitive("p"),
+            group("g", ["a", "b"]),
+            clone("c", "false", group("h", ["d", "e"])),
+            clone("u", "true", primitive("f")),
+        ];
+        let xml = format!(
+            "<cib crm_feature_set=\"3.19.0\" validate-with=\"pacemaker-3.9\" epoch=\"1\" \
+             num_updates=\"0\" admin_epoch=\"0\" have-quorum=\"1\"><configuration><crm_config/>\
+             <nodes>{}</nodes><resources>{}</resources><constraints/></configuration>\
+             <status>{}</status></cib>",
+            ["1", "2"].map(node).concat(),
+            resources.concat(),
+            ["1", "2"].map(state).concat(),
+        );
+        let view = status::view_of(Doc::parse(&xml).unwrap());
+        for (id, expected) in [
+            ("p", &["p"][..]),
+            ("g", &["a", "b"]),
+            ("a", &["a"]),
+            ("c", &["d", "e"]),
+            ("h", &["d", "e"]),
+            ("d", &["d"]),
+            ("u", &["f:0", "f:1"]),
+            ("f", &["f:0", "f:1"]),
+            ("f:1", &["f:1"]),
+            ("nothing", &[]),
+        ] {
+            let names: Vec<String> = executor_names(&view, id).into_iter().collect();
+            assert_eq!(names, expected, "{id}");
+        }
     }
 
     #[test]

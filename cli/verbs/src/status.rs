@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use cib_model::{Model, Time};
+use cib_xml::Doc;
 use crm_api::{EventKind, Info, Request, Response};
 use crm_fencer::{Record, State};
 use crm_scheduler::overview::{Overview, RscView, overview};
@@ -115,10 +116,14 @@ fn ask(session: &mut Session) -> anyhow::Result<Shown> {
     let Response::Fencing(fencing) = session.ask(Request::FencingHistory)? else {
         bail!("an unexpected answer");
     };
+    Ok(collect(&info, &view_of(cib), &fencing))
+}
+
+/// What is known about the cluster whose CIB this is.
+pub(crate) fn view_of(cib: Doc) -> Overview {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = Time::from_epoch(i64::try_from(now).unwrap_or(0));
-    let view = overview(Arc::new(Model::from_doc(&Arc::new(cib), now)), now);
-    Ok(collect(&info, &view, &fencing))
+    overview(Arc::new(Model::from_doc(&Arc::new(cib), now)), now)
 }
 
 fn collect(info: &Info, view: &Overview, fencing: &[(Record, u64)]) -> Shown {

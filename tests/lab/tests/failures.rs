@@ -116,8 +116,8 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
 
     cluster.settle();
 
-    // Forgotten failures: the node may be used again.
-    cluster.must(&second, "resource cleanup gate");
+    // Forgotten failures, of all in the group: the node may be used again.
+    cluster.must(&second, "resource cleanup web");
     cluster.wait("the fail count is gone", || fail_count(&cluster, &second, &first, "gate") == "0");
     assert!(cluster.fenced(start).is_empty());
 
