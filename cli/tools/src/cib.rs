@@ -35,9 +35,7 @@ pub trait Cib {
     /// # Errors
     /// If it is refused or cannot be reached.
     fn merge(&mut self, section: &str, xml: String) -> Result<(), StoreError> {
-        let target = Target::Section(section.into());
-        let op = Operation::Modify { target, xml, allow_create: true, score: true };
-        self.apply(&op, false).map(|_| ())
+        self.apply(&merging(section, xml), false).map(|_| ())
     }
 
     /// Deletes the first element of a section that matches.
@@ -48,6 +46,12 @@ pub trait Cib {
         let target = Target::Section(section.into());
         self.apply(&Operation::Delete { target, xml: Some(xml) }, false).map(|_| ())
     }
+}
+
+/// Merging an element into a section, as an operation.
+pub(crate) fn merging(section: &str, xml: String) -> Operation {
+    let target = Target::Section(section.into());
+    Operation::Modify { target, xml, allow_create: true, score: true }
 }
 
 /// A CIB in a file.

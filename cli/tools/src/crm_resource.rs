@@ -151,6 +151,8 @@ struct Work<'a> {
     rsc: Option<usize>,
     node: Option<usize>,
     force: bool,
+    /// Whether a parameter has to be one that its agent takes.
+    checked: bool,
 }
 
 impl Work<'_> {
@@ -168,7 +170,16 @@ fn refused(error: StoreError) -> Fail {
 }
 
 pub(crate) fn run(given: &Given, out: &mut Out) -> i32 {
-    match perform(given, out) {
+    result_of(perform(given, true, out), out)
+}
+
+/// As [`run`], for a tool that has its own rules on which parameters it sets.
+pub(crate) fn run_unchecked(given: &Given, out: &mut Out) -> i32 {
+    result_of(perform(given, false, out), out)
+}
+
+fn result_of(done: Result<(), Fail>, out: &mut Out) -> i32 {
+    match done {
         Ok(()) => exit::OK,
         Err((exit::USAGE, text)) => {
             out.fail(&text);
@@ -186,7 +197,7 @@ fn usage<T>(text: &str) -> Result<T, Fail> {
     Err((exit::USAGE, text.into()))
 }
 
-fn perform(given: &Given, out: &mut Out) -> Result<(), Fail> {
+fn perform(given: &Given, checked: bool, out: &mut Out) -> Result<(), Fail> {
     let names: Vec<&'static str> = COMMANDS.iter().chain(&MORE).map(|c| c.option).collect();
     let chosen = given.last_of(&names).unwrap_or("list");
     let command = COMMANDS.iter().chain(&MORE).find(|c| c.option == chosen);
@@ -259,7 +270,7 @@ fn perform(given: &Given, out: &mut Out) -> Result<(), Fail> {
         rsc = Some(at);
     }
     let force = given.has("force");
-    let mut work = Work { given, cib, cluster, name, rsc, node, force };
+    let mut work = Work { given, cib, cluster, name, rsc, node, force, checked };
     dispatch(command.option, &mut work, out)
 }
 

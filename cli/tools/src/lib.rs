@@ -14,6 +14,7 @@ macro_rules! complain {
 pub mod agents;
 pub mod args;
 mod attrd_updater;
+pub mod checks;
 pub mod cib;
 mod cibadmin;
 mod cibsecret;

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use anyhow::{Context, anyhow, bail};
 use cib_xml::{Doc, Kind, Node};
 use cli_tools::agents::{self, Agent};
+use cli_tools::checks::{Agents, Installed};
 use serde::Serialize;
 
-use crate::checks::{Agents, Installed};
 use crate::{print_json, print_list};
 
 /// The agent that an operator's word means: CLASS:PROVIDER:NAME, CLASS:NAME, or an OCF agent's name

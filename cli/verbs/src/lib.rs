@@ -27,7 +27,6 @@ mod advice;
 mod agents;
 mod apply;
 mod changes;
-mod checks;
 mod cib;
 mod cluster;
 mod constraint;

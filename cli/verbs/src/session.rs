@@ -1,12 +1,13 @@
 //! A verb's connection to the cluster, and the building blocks of what verbs say to the CIB.
 
 use anyhow::{Context as _, bail};
-use cib_store::{Context, Operation, Target, Who};
+use cib_store::{Operation, Target};
 use cib_xml::{Doc, Node, NodeId, Style};
+use cli_tools::checks;
 use crm_api::{Info, Request, Response};
 use crm_ipc::Client;
 
-use crate::{advice, checks};
+use crate::advice;
 
 /// A connection to the local daemon.
 pub(crate) struct Session {
@@ -69,7 +70,7 @@ impl Session {
             return self.change_quietly(operation);
         }
         let before = self.cib()?;
-        self.check(&before, changed(&before, &operation).as_ref())?;
+        self.check(&before, checks::changed(&before, &operation).as_ref())?;
         self.change_quietly(operation)?;
         let after = self.cib()?;
         advice::new(&before, &after).iter().for_each(|text| complain!("warning: {text}"));
@@ -113,22 +114,6 @@ impl Session {
         }
         self.change(Operation::DeleteAll { xpath: xpath.to_owned() })
     }
-}
-
-/// The CIB as it is after an operation, if that can be carried out.
-fn changed(before: &Doc, operation: &Operation) -> Option<Doc> {
-    let who = Who { user: "root".to_owned(), ..Who::default() };
-    let context = Context {
-        who: &who,
-        origin: "",
-        now_seconds: None,
-        validate: false,
-        valid: false,
-        check_features: false,
-    };
-    let mut after = before.clone();
-    cib_store::apply(&mut after, operation, &context).ok()?;
-    Some(after)
 }
 
 /// Merging `element` into a section, as an operation.

@@ -199,3 +199,42 @@ fn an_address_changed_or_deleted_in_maintenance_mode_does_not_stay_after_it() {
     }
     assert_eq!(cluster.fenced(began), [].into());
 }
+
+/// Exit status and all that was printed.
+fn crm_resource(cluster: &Cluster, words: &str) -> (Option<i32>, String) {
+    let line: Vec<&str> = "crm_resource -r moving".split(' ').chain(words.split(' ')).collect();
+    let output = cluster.exec("node1", &line, PATIENCE).unwrap();
+    (output.code(), format!("{}{}", output.stdout, output.stderr))
+}
+
+#[test]
+fn the_tool_refuses_a_parameter_that_its_agent_would_not_take() {
+    if !asked_for() {
+        return;
+    }
+    let cluster = Cluster::start("refused", 1);
+    cluster.must("node1", "property set stonith-enabled=false");
+    for agent in [NATIVE, DEBIANS] {
+        println!("{agent}");
+        create(&cluster, agent, 100);
+        wait_held(&cluster, 100);
+        let before = cluster.must("node1", "cib show resources");
+        let (status, text) = crm_resource(&cluster, "-p arp_cuont -v 3");
+        assert!(status == Some(2) && text.contains("has no parameter 'arp_cuont'"), "{text}");
+        assert!(text.contains("--force"), "{text}");
+        if agent == NATIVE {
+            let (status, text) = crm_resource(&cluster, "-p ip -v 10.77.0.101/24");
+            assert!(status == Some(2) && text.contains("10.77.0.101/24"), "{text}");
+        }
+        assert_eq!(cluster.must("node1", "cib show resources"), before);
+
+        let (status, text) = crm_resource(&cluster, "--force -p arp_cuont -v 3");
+        assert_eq!(status, Some(0), "{text}");
+        // What is wrong already does not keep other changes from being made.
+        let (status, text) = crm_resource(&cluster, "-p ip -v 10.77.0.101");
+        assert_eq!(status, Some(0), "{text}");
+        wait_held(&cluster, 101);
+        cluster.must("node1", "resource delete moving");
+        wait_none_held(&cluster);
+    }
+}

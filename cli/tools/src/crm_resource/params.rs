@@ -7,7 +7,10 @@ use cib_store::{Operation, Target};
 use cib_xml::{Doc, Style};
 
 use super::{Fail, Work, refused, usage};
+use crate::checks;
+use crate::cib::merging;
 use crate::dates::Date;
+use crate::exit;
 use crate::nvattrs::{Pair, quote, select};
 use crate::output::{Element, Out};
 use crate::show::{base, meta};
@@ -108,7 +111,7 @@ fn lookup(
     }
     match select(work.cib.as_mut(), path) {
         Ok(pairs) => Ok(pairs),
-        Err(e) if e.exit_code() == crate::exit::NOSUCH => Ok(Vec::new()),
+        Err(e) if e.exit_code() == exit::NOSUCH => Ok(Vec::new()),
         Err(e) => Err(refused(e)),
     }
 }
@@ -325,6 +328,9 @@ fn update(
             doc.set_attr(pair, attr, text);
         }
         let xml = doc.root().to_xml(Style::Compact);
+        if kind == Kind::Params {
+            check(work, &xml)?;
+        }
         work.cib.merge("resources", xml).map_err(refused)?;
         let show_set = block.is_some() || set.is_some();
         let known = block.or(set.clone()).or_else(|| {
@@ -347,6 +353,30 @@ fn update(
     Ok(())
 }
 
+/// Refuses a parameter that its agent would not take, unless it is forced. The agents of this machine
+/// are those of a running cluster, and need not be those that a file is meant for.
+fn check(work: &Work<'_>, xml: &str) -> Result<(), Fail> {
+    if work.force || !work.checked || !work.cib.is_live() {
+        return Ok(());
+    }
+    let before = &work.cluster.doc;
+    // None: whoever makes the change will say why it cannot be made.
+    let Some(after) = checks::changed(before, &merging("resources", xml.to_string())) else {
+        return Ok(());
+    };
+    let found = checks::new_problems(before, &after, &checks::Installed);
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err((
+            exit::INVALID_PARAM,
+            format!(
+                "{}\nNothing is changed; --force makes the change all the same",
+                found.join("\n")
+            ),
+        )),
+    }
+}
+
 /// Sets or removes an attribute of the resource's element.
 fn change_element(
     work: &mut Work<'_>,
@@ -359,7 +389,7 @@ fn change_element(
     let resources = resources.and_then(|c| c.child("resources"));
     let found = resources
         .and_then(|r| r.descendants().find(|n| n.attr("id") == Some(&*id)))
-        .ok_or((crate::exit::NOSUCH, String::new()))?;
+        .ok_or((exit::NOSUCH, String::new()))?;
     let mut doc = Doc::from_node(found);
     let root = doc.root_id();
     match value {

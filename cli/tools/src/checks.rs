@@ -1,19 +1,20 @@
 //! What is refused before the configuration is changed: what would be taken, and then fail or have
 //! no effect. `--force` makes such a change all the same.
 //!
-//! Only what a change brings in is looked at; what was there before may be mended step by step.
+//! Only what a change brings in is looked at; what was there before may be fixed step by step.
 
 mod orders;
 mod params;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::agents::Agent;
+use crate::options::{Kind, rows};
+use cib_store::{Context, Operation, Who};
 use cib_xml::{Doc, Node, Style};
-use cli_tools::agents::Agent;
-use cli_tools::options::{Kind, rows};
 
 /// What there is to know of agents on this machine.
-pub(crate) trait Agents {
+pub trait Agents {
     /// What it says of itself; none if it is not installed, an empty text if it says nothing.
     fn metadata(&self, agent: &Agent) -> Option<String>;
     /// What is wrong with parameters, in the agent's words.
@@ -23,7 +24,7 @@ pub(crate) trait Agents {
 }
 
 /// The agents of this machine.
-pub(crate) struct Installed;
+pub struct Installed;
 
 impl Agents for Installed {
     fn metadata(&self, agent: &Agent) -> Option<String> {
@@ -35,7 +36,7 @@ impl Agents for Installed {
     }
 
     fn similar(&self, agent: &Agent) -> Option<String> {
-        let all: Vec<String> = cli_tools::agents::all().iter().map(ToString::to_string).collect();
+        let all: Vec<String> = crate::agents::all().iter().map(ToString::to_string).collect();
         let own = agent.to_string();
         let by_name = all.iter().find(|other| other.rsplit(':').next() == Some(&agent.name));
         by_name
@@ -72,7 +73,7 @@ const FURTHER_META: [&str; 20] = [
 
 /// What is wrong with `after` and is not already with `before`, each a sentence that names the
 /// place.
-pub(crate) fn problems(before: &Doc, after: &Doc, agents: &dyn Agents) -> Vec<String> {
+pub fn problems(before: &Doc, after: &Doc, agents: &dyn Agents) -> Vec<String> {
     let mut found = Vec::new();
     let known = elements(before);
     for (id, element) in elements(after) {
@@ -93,6 +94,33 @@ pub(crate) fn problems(before: &Doc, after: &Doc, agents: &dyn Agents) -> Vec<St
     let old = orders::loops(before);
     found.extend(orders::loops(after).into_iter().filter(|text| !old.contains(text)));
     found
+}
+
+/// As [`problems`], but without what is wrong anyway with the elements that are changed: for whoever
+/// cannot put all of them right in one change.
+pub fn new_problems(before: &Doc, after: &Doc, agents: &dyn Agents) -> Vec<String> {
+    let mut found = problems(before, after, agents);
+    if !found.is_empty() {
+        let old = problems(&Doc::new("cib"), before, agents);
+        found.retain(|text| !old.contains(text));
+    }
+    found
+}
+
+/// The CIB as it is after an operation, if that can be carried out.
+pub fn changed(before: &Doc, operation: &Operation) -> Option<Doc> {
+    let who = Who { user: "root".to_owned(), ..Who::default() };
+    let context = Context {
+        who: &who,
+        origin: "",
+        now_seconds: None,
+        validate: false,
+        valid: false,
+        check_features: false,
+    };
+    let mut after = before.clone();
+    cib_store::apply(&mut after, operation, &context).ok()?;
+    Some(after)
 }
 
 /// Resources and constraints by their ids.
@@ -347,5 +375,9 @@ mod tests {
         let after = cib(&wrong.replace("id=\"r-p\"", "id=\"r-q\""), "");
         assert_eq!(problems(&before, &before, &Few), [""; 0]);
         assert_eq!(problems(&before, &after, &Few).len(), 1);
+        assert_eq!(new_problems(&before, &after, &Few), [""; 0]);
+        let worse = cib(&primitive("ocf:t:vip", &[("cuont", "3")], ""), "");
+        let found = new_problems(&before, &worse, &Few);
+        assert!(found.len() == 1 && found[0].contains("did you mean 'count'?"), "{found:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! A primitive, against what its agent says of itself.
 
+use crate::agents::Agent;
+use crate::options::{Kind, rows};
 use cib_xml::{Doc, Node};
-use cli_tools::agents::Agent;
-use cli_tools::options::{Kind, rows};
 
 use super::{Agents, hint, pairs};
 
