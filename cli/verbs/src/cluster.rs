@@ -77,7 +77,7 @@ struct ShownLink {
 
 pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Status => status(session),
+        Verb::Status => status(session).map(|_| ()),
         Verb::Stop { all } => {
             local::refuse_all(all)?;
             session.ask(Request::Shutdown)?;
@@ -110,7 +110,9 @@ fn verify(cib: Doc, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn status(session: &mut Session) -> anyhow::Result<()> {
+/// Shows members, votes and links. The exit status says whether there is quorum, as that of
+/// `corosync-quorumtool -s` does.
+pub(crate) fn status(session: &mut Session) -> anyhow::Result<i32> {
     let info = session.info()?;
     let Response::Membership(ring) = session.ask(Request::Membership)? else {
         bail!("an unexpected answer");
@@ -140,9 +142,10 @@ fn status(session: &mut Session) -> anyhow::Result<()> {
             })
             .collect(),
     };
+    let status = if shown.quorate { crm_api::exit::OK } else { crm_api::exit::QUORUM };
     if session.json {
         print_json(&shown);
-        return Ok(());
+        return Ok(status);
     }
     outln!("Cluster {}, seen from {}", shown.cluster, shown.local);
     let quorum = if shown.quorate { "has quorum" } else { "has NO quorum: it starts nothing" };
@@ -166,7 +169,7 @@ fn status(session: &mut Session) -> anyhow::Result<()> {
         };
         outln!("  link {} ({}): {state}", link.number, link.address);
     }
-    Ok(())
+    Ok(status)
 }
 
 fn watch(session: &mut Session) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! The operator's verbs, in one grammar: `systole NOUN VERB …`.
 //!
-//! Every query takes `--json`. Verbs that change something do it in one CIB operation and say what
+//! Every query takes `--json`, with which errors and warnings are JSON as well: an object a line, on
+//! the standard error. Verbs that change something do it in one CIB operation and say what
 //! they did; an error says what to do about it.
 
 #![forbid(unsafe_code)]
@@ -143,8 +144,15 @@ enum Noun {
 /// Runs a command line (with the program's name first); the exit status, or what the binary has
 /// to do itself.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let wants_json = args.iter().skip(1).take_while(|a| *a != "--").any(|a| a == "--json");
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json => {
+            let text = error.to_string();
+            let text = text.trim().trim_start_matches("error: ");
+            return Ok(fail(text, crm_api::exit::USAGE, true));
+        }
         Err(error) => {
             // Help and version are errors to clap; a closed standard output is nobody's loss.
             let _ = error.print();
@@ -164,6 +172,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         Noun::Man => man().map(|()| 0),
         Noun::Explain(args) if !args.needs_cluster() => {
             explain::run_on_file(&args, cli.json).map(|()| 0)
+        }
+        Noun::Cluster(cluster::Verb::Status) => {
+            let session = Session::for_command(cli.json, cli.force);
+            session.and_then(|mut session| cluster::status(&mut session))
         }
         Noun::Cluster(verb) => match verb.run_alone(cli.json) {
             Ok(result) => result.map(|()| 0),
@@ -185,10 +197,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<i32, Outer> {
         noun => connected(noun, cli.json, cli.force).map(|()| 0),
     };
     let status = result.unwrap_or_else(|error| {
-        complain!("systole: {error:#}");
-        error.downcast_ref::<crm_ipc::Error>().map_or(crm_api::exit::ERROR, |e| e.exit_code())
+        let code = error.downcast_ref::<crm_ipc::Error>().map(crm_ipc::Error::exit_code);
+        fail(&format!("{error:#}"), code.unwrap_or(crm_api::exit::ERROR), cli.json)
     });
     Ok(cli_tools::print::exit_status(status))
+}
+
+/// Says why a command fails; its exit status.
+fn fail(text: &str, status: i32, json: bool) -> i32 {
+    match json {
+        true => complain!("{}", serde_json::json!({ "error": text, "exit_status": status })),
+        false => complain!("systole: {text}"),
+    }
+    status
 }
 
 /// Runs a command line (without the program's name) that is one of several which belong together.

@@ -73,7 +73,12 @@ impl Session {
         self.check(&before, checks::changed(&before, &operation).as_ref())?;
         self.change_quietly(operation)?;
         let after = self.cib()?;
-        advice::new(&before, &after).iter().for_each(|text| complain!("warning: {text}"));
+        for text in advice::new(&before, &after) {
+            match self.json {
+                true => complain!("{}", serde_json::json!({ "warning": text })),
+                false => complain!("warning: {text}"),
+            }
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use tests_lab::{Cluster, asked_for};
+use tests_lab::{Cluster, PATIENCE, asked_for};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 
@@ -83,7 +83,7 @@ fn two_nodes() {
     cluster.wait("nobody answers", || cluster.owner(&watch).is_none());
     let since = Instant::now();
     cluster.power_on("node1").unwrap();
-    cluster.wait("node1's daemon answers", || cluster.ok("node1", "cluster status").is_ok());
+    cluster.wait("node1's daemon answers", || cluster.json("node1", "cluster status").is_ok());
     let waits = || {
         let seen = cluster.json("node1", "cluster status").unwrap();
         seen["quorate"] == false && cluster.owner(&watch).is_none()
@@ -92,8 +92,24 @@ fn two_nodes() {
     assert!(cluster.fenced(since).is_empty());
     let flags = cluster.json("node1", "cluster status").unwrap()["flags"].to_string();
     assert!(flags.contains("WaitForAll"), "{flags}");
-    let text = cluster.must("node1", "cluster status");
-    assert!(text.contains("NO quorum"), "{text}");
+    // As `crm_mon` does, a status has nothing to say against it; as `corosync-quorumtool` does, that
+    // of the membership has.
+    let line = ["systole", "cluster", "status"];
+    let output = cluster.exec("node1", &line, PATIENCE).unwrap();
+    assert_eq!(output.code(), Some(106), "{}", output.stderr);
+    assert!(output.stdout.contains("NO quorum"), "{}", output.stdout);
+    assert!(
+        cluster.exec("node1", &["corosync-quorumtool", "-s"], PATIENCE).unwrap().code() == Some(2)
+    );
+    for fine in ["crm_mon -1", "systole status"] {
+        cluster.sh("node1", fine).unwrap();
+    }
+    // An error is JSON where JSON is asked for.
+    let line = ["systole", "--json", "property", "set", "stonith-timeout=61s"];
+    let output = cluster.exec("node1", &line, PATIENCE).unwrap();
+    let error: serde_json::Value = serde_json::from_str(&output.stderr).unwrap();
+    assert_eq!((error["exit_status"].as_i64(), output.code()), (Some(106), Some(106)), "{error}");
+    assert!(error["error"].as_str().unwrap().contains("Quorum"), "{error}");
 
     cluster.power_on("node2").unwrap();
     cluster.wait_formed();

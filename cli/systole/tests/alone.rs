@@ -1,4 +1,5 @@
-//! `systole resource agents` and `systole resource describe`, which need no running cluster.
+//! What works without a running cluster, such as `systole resource agents` and `describe`, and how errors
+//! are told.
 
 #![allow(clippy::unwrap_used)]
 
@@ -54,4 +55,22 @@ fn agents_that_are_not_there_are_named_with_a_remedy() {
     refuses("resource describe ocf:systole:vpi", "did you mean ocf:systole:vip?");
     refuses("resource describe a:b:c", "names no agent");
     refuses("resource describe systemd:no-such-unit", "is not installed on this node");
+}
+
+#[test]
+fn errors_are_json_where_results_would_be() {
+    for (words, status, reason) in [
+        ("--json status", 102, "daemon"),
+        ("resource describe nothing --json", 1, "is not installed"),
+        ("--json resource nonsense", 64, "unrecognized subcommand 'nonsense'"),
+        ("--json history show 99999999", 1, ""),
+    ] {
+        let done = systole(words);
+        let stderr = String::from_utf8(done.stderr).unwrap();
+        let error: Value = serde_json::from_str(&stderr).expect(&stderr);
+        assert!(done.stdout.is_empty(), "{words}");
+        assert_eq!(error["exit_status"].as_i64(), done.status.code().map(i64::from), "{words}");
+        let text = error["error"].as_str().unwrap();
+        assert!(done.status.code() == Some(status) && text.contains(reason), "{words}: {stderr}");
+    }
 }
