@@ -116,7 +116,6 @@ impl Totem {
         if peer.left || join.generation <= peer.gathered {
             return;
         }
-        let may_merge = peer.merge_due(self.now);
         match self.phase {
             Phase::Operational if self.ring.contains(from) => {
                 if join.generation <= self.ring.generations.get(&from).copied().unwrap_or(0) {
@@ -125,7 +124,9 @@ impl Totem {
                 self.start_gather(Reason::Asked(from));
             }
             Phase::Operational => {
-                if !may_merge || !self.is_reachable_for_ring(from) {
+                // Whether or not another attempt with it is due here: it waits between its own, and
+                // two that answer only at their own times can miss each other for ever.
+                if !self.is_reachable_for_ring(from) {
                     return;
                 }
                 self.start_gather(Reason::Merge(from));

@@ -276,6 +276,28 @@ fn half_broken_connections_settle() {
     world.check();
 }
 
+/// After failures each waits longer before it tries again. Two that answered at their own times only
+/// could miss each other for ever.
+#[test]
+fn a_node_answers_a_join_while_it_waits_with_its_own() {
+    for seed in 0..20 {
+        let mut world = formed(seed, 2);
+        world.partition(&[NodeId(1)], &[NodeId(2)]);
+        world.run_for(ms(1_000));
+        world.cut.clear();
+        // The first one hears heartbeats and tries in vain, ever less often.
+        world.only_heartbeats = Some(NodeId(2));
+        let in_vain = world.rng.between(ms(20_000), ms(30_000));
+        world.run_for(in_vain);
+        let views = |w: &World| w.log(NodeId(1)).len();
+        assert!(!world.is_one_ring(&ids(1..=2)) && views(&world) > 5, "seed {seed}");
+        world.crash(NodeId(2));
+        world.only_heartbeats = None;
+        world.start(NodeId(2));
+        assert!(world.run_until(ms(1_000), |w| w.is_one_ring(&ids(1..=2))), "seed {seed}");
+    }
+}
+
 /// The others hear it well, so it takes them a round of consensus or two to give it up.
 #[test]
 fn a_node_that_cannot_hear_is_left_out() {

@@ -79,7 +79,9 @@ pub(super) fn check(doc: &Doc, primitive: Node<'_>, agents: &dyn Agents) -> Vec<
     let Some(text) = agents.metadata(&agent) else {
         let remedy = match agents.similar(&agent) {
             Some(other) => format!("did you mean {other}?"),
-            None => "install it, or see 'crm_resource --list-agents CLASS' for what there is".to_owned(),
+            None => {
+                "install it, or see 'crm_resource --list-agents CLASS' for what there is".to_owned()
+            }
         };
         return vec![format!(
             "resource {id}: the agent {agent} is not installed on this node; {remedy}"

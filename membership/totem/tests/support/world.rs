@@ -104,6 +104,8 @@ pub struct World {
     pub cut: BTreeSet<(NodeId, NodeId, u8)>,
     /// Datagrams above this size never reach this node.
     pub black_hole: Option<(NodeId, usize)>,
+    /// Nothing but heartbeats reaches this node; not encrypted.
+    pub only_heartbeats: Option<NodeId>,
     /// This node loses as much of what it sends and of what it is sent.
     pub lossy: Option<(NodeId, u64)>,
     pub encrypted: bool,
@@ -143,6 +145,7 @@ impl World {
             delay: (Duration::from_micros(50), Duration::from_micros(150)),
             cut: BTreeSet::new(),
             black_hole: None,
+            only_heartbeats: None,
             lossy: None,
             encrypted: false,
             attacker: None,
@@ -259,7 +262,11 @@ impl World {
 
     fn transmit(&mut self, from: NodeId, to: NodeId, link: u8, bytes: &[u8]) {
         self.sent += 1;
-        if !self.encrypted && bytes.get(39) == Some(&1) {
+        let is_heartbeat = !self.encrypted && bytes.get(39) == Some(&1);
+        if self.only_heartbeats == Some(to) && !is_heartbeat {
+            return;
+        }
+        if is_heartbeat {
             self.last_heartbeat.insert(from, (to, link, bytes.to_vec()));
         }
         if self.black_hole.is_some_and(|(node, size)| node == to && bytes.len() > size) {
