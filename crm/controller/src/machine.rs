@@ -224,6 +224,10 @@ impl Controller {
         self.dc_node = None;
         let came_apart = view.members.iter().filter(|m| !view.came_with_us.contains(m));
         let came_apart: Vec<NodeId> = came_apart.copied().collect();
+        for node in lost.iter().chain(&came_apart) {
+            let node = self.name(*node).to_owned();
+            self.effects.push_back(Effect::Execute(crm_executor::Input::TargetLost { node }));
+        }
         // Whoever comes another way may have had a fenced node as a member since.
         if came_apart.is_empty() {
             self.confirmed.retain(|node| !view.members.contains(node));

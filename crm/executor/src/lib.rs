@@ -188,6 +188,12 @@ pub enum Input {
     },
     /// A migration to this node begins: the resource may arrive with this operation's parameters.
     Expect(Operation),
+    /// A node is lost, or was for a while: migrations to it that have not begun end without their
+    /// agents being called.
+    TargetLost {
+        /// The node's name.
+        node: String,
+    },
     /// Something outside says that the resource has died: its recurring monitors are due now.
     CheckNow {
         /// The resource.

@@ -11,6 +11,8 @@ use crate::{Effect, Input, Operation, Outcome, RecurringTable, Report, RunId, St
 
 /// How long a killed process group may take to end before its run is given up.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+/// The parameter of a `migrate_to` that names the node it goes to.
+const MIGRATE_TARGET: &str = "CRM_meta_migrate_target";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Recurring {
@@ -81,6 +83,7 @@ impl Executor {
                     self.effects.push_back(Effect::Keep { resource, with });
                 }
             }
+            Input::TargetLost { node } => self.end_migrations(now, &node),
             Input::CheckNow { resource } => {
                 for (key, recurring) in &mut self.recurring {
                     if key.0 == resource && recurring.due.is_some() {
@@ -185,6 +188,30 @@ impl Executor {
             }
         }
         self.effects.push_back(Effect::Cancelled { operation: known, tag });
+    }
+
+    /// What waits for its turn was asked for when the target was there and expected it. The host that
+    /// comes back may be another boot, which expects nothing.
+    fn end_migrations(&mut self, now: Instant, target: &str) {
+        let goes_there = |operation: &Operation| {
+            let to = operation.params.iter().find(|(name, _)| name == MIGRATE_TARGET);
+            operation.action == "migrate_to" && to.is_some_and(|(_, node)| node == target)
+        };
+        for lane in self.lanes.values_mut() {
+            let (ended, kept) = lane.waiting.drain(..).partition(|j| goes_there(&j.operation));
+            lane.waiting = kept;
+            for Job { operation, call, queued_at, .. } in Vec::from(ended) {
+                let reason = format!("{target} was lost before the migration to it began");
+                self.effects.push_back(Effect::Report(Report {
+                    operation,
+                    call,
+                    outcome: Outcome::broken(Status::Error, code::ERROR, reason),
+                    started: now,
+                    ran: Duration::ZERO,
+                    queued: now - queued_at,
+                }));
+            }
+        }
     }
 
     fn advance(&mut self, now: Instant) {
@@ -360,6 +387,31 @@ mod tests {
         let effects = drain(&mut executor);
         assert!(matches!(&effects[0], Effect::Report(r) if r.call == 1 && r.outcome.code == 0));
         assert_eq!(runs(&effects), [(RunId(3), "stop")]);
+    }
+
+    #[test]
+    fn a_migration_that_has_not_begun_ends_when_its_target_is_lost() {
+        let mut executor = Executor::default();
+        executor.handle(at(0), Input::Execute(op("a", "monitor", 0)));
+        let mut migration = op("a", "migrate_to", 0);
+        migration.params.push((MIGRATE_TARGET.into(), "n2".into()));
+        executor.handle(at(1), Input::Execute(migration.clone()));
+        drain(&mut executor);
+        executor.handle(at(2), Input::TargetLost { node: "n3".into() });
+        assert!(drain(&mut executor).is_empty(), "it goes elsewhere");
+        executor.handle(at(2), Input::TargetLost { node: "n2".into() });
+        let effects = drain(&mut executor);
+        let [Effect::Report(report)] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(
+            (report.outcome.status, report.operation.tag.as_str()),
+            (Status::Error, "migrate_to-0")
+        );
+        executor.handle(at(3), Input::Finished { run: RunId(1), outcome: Outcome::done(0) });
+        assert!(runs(&drain(&mut executor)).is_empty());
+        // One that has begun goes on: its agent finds out what becomes of it.
+        executor.handle(at(4), Input::Execute(migration));
+        executor.handle(at(5), Input::TargetLost { node: "n2".into() });
+        assert_eq!(runs(&drain(&mut executor)), [(RunId(2), "migrate_to")]);
     }
 
     #[test]
