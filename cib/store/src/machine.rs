@@ -9,7 +9,7 @@
 //!   a quorum.
 //! * A partition can be quorate though another one may be as well (`two_node`, the operator's word):
 //!   see [`View::exclusive`]. There a write is answered only once all others are known to be down,
-//!   in order or fenced. That begins a new generation, so nothing that they have been through in
+//!   in order or fenced, and have not been met since by any member. That begins a new generation, so nothing that they have been through in
 //!   views of their own wins over it. Without fencing nobody ever knows: what such a partition has
 //!   acknowledged may then lose against the other.
 //! * When a view begins, members compare. If they differ, one state is chosen on all of them by the
@@ -35,7 +35,7 @@
 
 mod disks;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -224,6 +224,8 @@ pub struct Store {
     term: Term,
     /// The highest term that a member brought into the view, and what goes with it.
     view_term: Term,
+    /// Nodes that a member has met since the CIB was told last that they are down.
+    met: BTreeSet<NodeId>,
     /// The others are known to be down, where they could have quorum as well.
     settled: bool,
     /// It was said that they are not.
@@ -271,6 +273,7 @@ impl Store {
             phase: Phase::Comparing { states: BTreeMap::new() },
             term,
             view_term: term,
+            met: BTreeSet::new(),
             settled: false,
             said_unsettled: false,
             states_due: None,
@@ -356,6 +359,7 @@ impl Store {
 
     fn on_view(&mut self, view: View) {
         self.durable.retain(|node, _| view.members.contains(node));
+        self.met.extend(view.members.iter().chain(&view.met).filter(|node| **node != self.local));
         self.view = view;
         (self.settled, self.said_unsettled) = (false, false);
         self.states_due = Some((self.now + STATES_WAIT, STATES_WAIT));
@@ -376,6 +380,7 @@ impl Store {
             term: self.term,
             committed: self.committed,
             lived: self.lived,
+            met: self.met.iter().copied().collect(),
         };
         self.emit(Effect::Broadcast(Message::State(state)));
     }
@@ -443,6 +448,8 @@ impl Store {
         };
         let Some((winner, best)) = states.iter().max_by_key(rank) else { return };
         (self.view_term, self.view_committed) = (best.term, best.committed);
+        let met = states.values().flat_map(|state| &state.met);
+        self.met = met.filter(|node| self.votes.contains_key(node)).copied().collect();
         if states.values().all(|s| s.digest == best.digest) {
             self.synced();
             return;
@@ -739,6 +746,7 @@ impl Store {
 
     fn applied(&mut self, write: Write, applied: Applied, request: Option<u64>) {
         let Applied { old, new, config_changed, patch, .. } = applied;
+        let told_down = if write.who.internal { disks::told_down(&write.op) } else { Vec::new() };
         self.version = new;
         self.valid |= config_changed && !write.op.is_status_only();
         if self.view.quorate {
@@ -772,6 +780,7 @@ impl Store {
             self.unsaved += 1;
             self.persist();
         }
+        self.told_down(&told_down);
         if !self.settled {
             self.settle();
         }

@@ -63,6 +63,8 @@ pub struct State {
     pub committed: Version,
     /// Whether the node has been in sync since it started.
     pub lived: bool,
+    /// Nodes that it has met since the CIB was told last that they are down, ascending.
+    pub met: Vec<NodeId>,
 }
 
 /// Results of past writes by origin, so that a repeated one is answered but not done again.

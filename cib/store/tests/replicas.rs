@@ -681,6 +681,31 @@ fn one_of_two_acknowledges_only_once_the_other_is_down_and_then_wins_over_it() {
     assert!(cluster.has(1, "right") && cluster.has(1, "later") && !cluster.has(1, "left"));
 }
 
+/// It boots after its fence and meets the other one, which is as good as any other contact: it has
+/// quorum from then on. But they part before that has got into the CIB.
+#[test]
+fn one_that_was_met_again_since_its_fence_counts_as_up() {
+    let (mut cluster, mut rng) = split_of_two();
+    let down = |cluster: &mut Cluster| {
+        let internal = Who { internal: true, ..who() };
+        cluster.request_as(internal, 2, "fenced", status(1, "down"), true);
+        cluster.deliver_all();
+    };
+    cluster.crash(1);
+    down(&mut cluster);
+    cluster.boot(1);
+    cluster.partition(&[vec![1, 2]], &mut rng);
+    cluster.queues.clear();
+    cluster.partition(&[vec![1], vec![2]], &mut rng);
+    cluster.deliver_all();
+    cluster.request(2, "right", create_op("right"), false);
+    cluster.deliver_all();
+    assert!(!cluster.acknowledged.contains(&"right".to_owned()), "{:?}", cluster.acknowledged);
+    // That is news again, though the CIB has said so all the time.
+    down(&mut cluster);
+    assert!(cluster.acknowledged.contains(&"right".to_owned()), "{:?}", cluster.acknowledged);
+}
+
 #[test]
 fn one_of_two_acknowledges_at_once_without_fencing_and_after_the_other_has_left() {
     let (mut cluster, _) = split_of_two();

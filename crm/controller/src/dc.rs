@@ -230,11 +230,12 @@ impl Controller {
             } else if self.confirmed.contains(id) {
                 writes.extend(fenced_state(&id.to_string(), &name));
             } else if let Some(seen) = seen.iter().find(|seen| seen.node == *id) {
-                // A state without `expected` would pass for that of a node that is safely down.
-                let expected = if seen.down { "down" } else { "member" };
+                // A state without `expected` would pass for that of a node that is safely down. If
+                // it says `down`, that is from another view, and not said again as if it were news.
+                let expected = if seen.down { "" } else { " expected=\"member\"" };
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"false\" crmd=\"offline\" \
-                     crm-debug-origin=\"lost\" join=\"down\" expected=\"{expected}\"/>"
+                     crm-debug-origin=\"lost\" join=\"down\"{expected}/>"
                 )));
                 writes.push(CibWrite::Delete(format!(
                     "/cib/status/node_state[@id='{id}']/transient_attributes"

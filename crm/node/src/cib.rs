@@ -111,13 +111,15 @@ pub(crate) fn classify(patch: Node<'_>, config_changed: bool, client: &str) -> C
     change
 }
 
-/// The nodes that were members once, by their `<node_state>`.
-pub(crate) fn seen_nodes(cib: Node<'_>) -> Vec<Seen> {
+/// The nodes that were members once, by their `<node_state>`. It does not count that one of `rivals`
+/// is said to be down: that may be over.
+pub(crate) fn seen_nodes(cib: Node<'_>, rivals: &[NodeId]) -> Vec<Seen> {
     let states = cib.child("status").into_iter().flat_map(|s| s.children_named("node_state"));
     let member = |n: &Node<'_>| n.attr("in_ccm").is_some() || n.child("lrm").is_some();
     let seen = |n: Node<'_>| {
         let node = NodeId(n.attr("id")?.parse().ok()?);
-        Some(Seen { node, down: n.attr("expected") == Some("down") })
+        let down = n.attr("expected") == Some("down") && !rivals.contains(&node);
+        Some(Seen { node, down })
     };
     states.filter(member).filter_map(seen).collect()
 }

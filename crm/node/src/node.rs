@@ -419,7 +419,11 @@ impl Node {
             cib_store::Effect::Failed(reason) => self.effects.push_back(Effect::Fatal(reason)),
             cib_store::Effect::Synced { .. } => {
                 self.configure(now);
-                let seen = cib::seen_nodes(self.store.doc().root());
+                // Where others could have quorum as well, one that was back for a moment is fenced
+                // as any other that is lost: before that no change is acknowledged.
+                let contested = self.view.quorate && !self.view.exclusive;
+                let rivals = if contested { self.store.rivals() } else { Vec::new() };
+                let seen = cib::seen_nodes(self.store.doc().root(), &rivals);
                 self.secrets_synced(now, seen);
                 // The CIB may be another node's: what this node's manager knows goes in again.
                 self.attributes.handle(now, crm_attributes::Input::Refresh);

@@ -99,6 +99,7 @@ impl Cluster {
                 quorate: members.len() > 1,
                 exclusive: members.len() > 1,
                 came_with_us,
+                met: Vec::new(),
             };
             self.views.insert(*id, view.clone());
             self.input(*id, Input::View(view));

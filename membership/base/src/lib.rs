@@ -114,6 +114,10 @@ pub struct View {
     /// restarted), even if it was a member of the view before: its state must be compared.
     #[serde(default)]
     pub came_with_us: Vec<NodeId>,
+    /// Nodes that a ring was agreed with since the view before, though it was not installed here:
+    /// each of them may have installed it, and so have been in a view with the local node.
+    #[serde(default)]
+    pub met: Vec<NodeId>,
 }
 
 /// A message as the ring hands it up: every member of a view gets the same ones in the same order.

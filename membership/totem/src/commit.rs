@@ -166,6 +166,8 @@ impl Totem {
 
     fn enter_recovery(&mut self, infos: &[CommitMember]) {
         self.enter(Phase::Recovery);
+        // Nobody installs the ring before all its members have come to here.
+        self.met.extend(infos.iter().map(|info| info.node));
         let Some(forming) = &mut self.forming else { return };
         forming.infos = infos.to_vec();
         let mut came: Vec<(NodeId, OldRing)> = Vec::new();
@@ -205,16 +207,21 @@ impl Totem {
                 ring: self.ring.id,
                 members: forming.came.clone(),
                 came_with_us: forming.came.clone(),
+                met: Vec::new(),
                 attachments: BTreeMap::new(),
                 transitional: true,
             }));
             self.effects.extend(after.into_iter().map(Effect::Deliver));
         }
+        let mut met = std::mem::take(&mut self.met);
+        met.retain(|node| !self.ring.members.contains(node));
+        let met = met.into_iter().collect();
         self.effects.push_back(Effect::View(RingView {
             id: self.ring.id.seq,
             ring: self.ring.id,
             members: self.ring.members.clone(),
             came_with_us: forming.came,
+            met,
             attachments: forming.infos.into_iter().map(|i| (i.node, i.attachment)).collect(),
             transitional: false,
         }));

@@ -1,6 +1,6 @@
 //! The machine: inputs, effects, timers, and the way of a datagram to its handler.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +65,9 @@ pub struct RingView {
     pub members: Vec<NodeId>,
     /// Members that come together with us from the view before, ascending.
     pub came_with_us: Vec<NodeId>,
+    /// Members of rings that were agreed since the view before and not installed here, ascending:
+    /// any of them may have installed such a ring. Empty in a transitional view.
+    pub met: Vec<NodeId>,
     /// What each member had given as its attachment when the view was agreed; empty in a
     /// transitional view. The same on all members.
     pub attachments: BTreeMap<NodeId, Vec<u8>>,
@@ -258,6 +261,8 @@ pub struct Totem {
     /// The installed ring; before the first one, a ring of the local node alone with number 0.
     pub(crate) ring: Ring,
     pub(crate) forming: Option<Forming>,
+    /// Members of rings that were agreed since the last installation.
+    pub(crate) met: BTreeSet<NodeId>,
     pub(crate) gather: Gather,
     /// How often the gather phase was entered.
     pub(crate) generation: u64,
@@ -302,6 +307,7 @@ impl Totem {
             peers,
             ring: Ring::new(RingId { seq: 0, rep: me }, vec![me]),
             forming: None,
+            met: BTreeSet::new(),
             gather: Gather::default(),
             generation: 0,
             ring_seq: settings.ring_seq,

@@ -490,7 +490,8 @@ impl Driver {
                     let (id, members) = (self.view.id + 1, self.view.members.clone());
                     let exclusive = self.quorum.is_exclusive(&members);
                     let came_with_us = members.clone();
-                    self.announce(View { id, members, quorate, exclusive, came_with_us });
+                    let met = Vec::new();
+                    self.announce(View { id, members, quorate, exclusive, came_with_us, met });
                 }
             }
             _ => tracing::error!(sender = %delivered.sender, "a message of an unknown kind"),
@@ -505,9 +506,9 @@ impl Driver {
             self.attach = true;
             verdict
         };
-        let RingView { id, members, came_with_us, .. } = view;
+        let RingView { id, members, came_with_us, met, .. } = view;
         let exclusive = self.quorum.is_exclusive(&members);
-        self.announce(View { id, members, quorate, exclusive, came_with_us });
+        self.announce(View { id, members, quorate, exclusive, came_with_us, met });
     }
 
     fn announce(&mut self, view: View) {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
+use cib_model::Time;
 use crm_executor::Agent;
 use crm_fencer::{Configuration, Effect, Fencer, Input};
 use crm_node::Input as NodeInput;
@@ -32,7 +33,8 @@ pub fn fence_list(data: &[u8]) {
         "<cib><configuration><resources><primitive id=\"d\" class=\"stonith\" \
          type=\"fence_x\"/></resources></configuration></cib>",
     );
-    let configuration = Configuration::from_cib(doc.expect("the document is sound").root());
+    let doc = doc.expect("the document is sound");
+    let configuration = Configuration::from_cib(doc.root(), Time::from_epoch(0));
     let mut fencer = Fencer::new("n1", Incarnation(1), 0);
     let mut now = Instant(0);
     fencer.handle(now, Input::View(vec!["n1".to_owned()]));

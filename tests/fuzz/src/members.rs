@@ -61,6 +61,7 @@ impl Pair {
                     quorate: true,
                     exclusive: true,
                     came_with_us: vec![id],
+                    met: Vec::new(),
                 }),
             );
         }

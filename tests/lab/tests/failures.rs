@@ -143,10 +143,12 @@ fn resources_that_fail_are_restarted_moved_or_their_node_is_fenced() {
     cluster.settle();
     assert_eq!(wait_answer(&cluster, &web, Instant::now(), None), third);
 
-    // Stop fails: nobody knows whether it still runs, so the node is fenced first.
-    // The change itself may restart it, and that fails already.
-    let since = Instant::now();
+    // Stop fails: nobody knows whether it still runs, so the node is fenced first. What runs is
+    // stopped with what it was given before, so the change has to be carried out first.
     cluster.must(&third, &format!("resource update gate fail_stop_on={third}"));
+    cluster.settle();
+    assert!(cluster.fenced(start).is_empty());
+    let since = Instant::now();
     let seen_from = cluster.another(&[&third]).to_owned();
     cluster.must(&seen_from, &format!("node standby {third}"));
     let last = wait_answer(&cluster, &web, since, Some(&third));

@@ -41,6 +41,8 @@ pub(crate) struct Daemon {
 pub(crate) struct Host {
     pub(crate) id: NodeId,
     pub(crate) power: bool,
+    /// How often it has lost its power.
+    pub(crate) outages: u32,
     pub(crate) disk: Disk,
     pub(crate) daemon: Option<Daemon>,
     /// What its wall clock showed, or would have shown, when the simulation began.
@@ -67,6 +69,7 @@ impl Host {
         Host {
             id,
             power: true,
+            outages: 0,
             disk: Disk::default(),
             daemon: None,
             clock: Duration::from_millis(WALL_MS),

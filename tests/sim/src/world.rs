@@ -451,6 +451,7 @@ impl World {
                     exclusive: daemon.quorum.is_exclusive(&ring.members),
                     members: ring.members,
                     came_with_us: ring.came_with_us,
+                    met: ring.met,
                 };
                 let kind = if transitional { "transitional " } else { "" };
                 self.trace(|| format!("{id} {kind}view {} {:?}", view.id, view.members));

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use cib_xml::Doc;
 use membership_base::NodeId;
 
 use super::{Effect, GATHERING, Message, Output, STREAM, Store};
 use crate::disk;
+use crate::operation::{Operation, Target};
 use crate::version::Version;
 
 impl Store {
@@ -23,19 +25,26 @@ impl Store {
     }
 
     /// Configured nodes with votes that are not members, and that nobody knows to be down: a node
-    /// counts as down when its fence was confirmed or when it has left in good order.
-    pub(super) fn rivals(&self) -> Vec<NodeId> {
+    /// counts as down when its fence was confirmed or when it has left in good order, until somebody
+    /// meets it again. That it has come back may not have got into the CIB before it was lost.
+    pub fn rivals(&self) -> Vec<NodeId> {
         let states = self.doc.root().child("status");
         let is_down = |node: NodeId| {
             let mut states = states.iter().flat_map(|s| s.children_named("node_state"));
             let id = node.to_string();
             let state = states.find(|state| state.attr("id") == Some(&id));
-            state.is_some_and(|state| state.attr("expected") == Some("down"))
+            let down = state.is_some_and(|state| state.attr("expected") == Some("down"));
+            down && !self.met.contains(&node)
         };
         let missing = self.votes.iter().filter(|(node, votes)| {
             **votes > 0 && !self.view.members.contains(node) && !is_down(**node)
         });
         missing.map(|(node, _)| *node).collect()
+    }
+
+    /// The cluster has been told of these nodes that they are down.
+    pub(super) fn told_down(&mut self, nodes: &[NodeId]) {
+        self.met.retain(|node| !nodes.contains(node));
     }
 
     /// Whether anybody ever fences. Without that nothing is ever known of a node that is lost.
@@ -125,4 +134,23 @@ impl Store {
         }
         answered.into_iter().for_each(|id| self.reply(id, Ok(Output::default())));
     }
+}
+
+/// The nodes that an operation on the status says are down, whether or not that changes anything.
+pub(super) fn told_down(op: &Operation) -> Vec<NodeId> {
+    let Operation::Modify { target: Target::Section(section), xml, .. } = op else {
+        return match op {
+            Operation::Transaction(steps) => steps.iter().flat_map(told_down).collect(),
+            _ => Vec::new(),
+        };
+    };
+    // Most writes say nothing of it.
+    if section != "status" || !xml.contains("expected") {
+        return Vec::new();
+    }
+    let Ok(doc) = Doc::parse(xml) else { return Vec::new() };
+    let state = doc.root();
+    let down = state.name() == "node_state" && state.attr("expected") == Some("down");
+    let id = state.attr("id").filter(|_| down).and_then(|id| id.parse().ok());
+    id.map(NodeId).into_iter().collect()
 }

@@ -60,6 +60,7 @@ impl Test {
             exclusive: true,
             members: ids.clone(),
             came_with_us,
+            met: Vec::new(),
         };
         let mut effects = self.handle(Input::View(view));
         effects.extend(self.handle(Input::Synced { seen: self.seen.clone() }));
@@ -233,7 +234,8 @@ fn a_member_that_does_not_greet_is_named_ever_less_often() {
     let mut test = Test::new(2);
     let members = vec![NodeId(1), NodeId(2), NodeId(3)];
     let came_with_us = members.clone();
-    let view = View { id: 9, quorate: true, exclusive: true, members, came_with_us };
+    let view =
+        View { id: 9, quorate: true, exclusive: true, members, came_with_us, ..View::default() };
     test.handle(Input::View(view));
     test.handle(Input::Synced { seen: Vec::new() });
     for id in [1, 2] {
@@ -278,15 +280,32 @@ fn the_target_of_a_migration_expects_the_resource_with_its_parameters() {
     assert!(effects.contains(&Effect::Execute(crm_executor::Input::Expect(operation))));
 }
 
-/// What is left of a node's state may not say what is expected of it.
+/// A lost node's state has to say that it is expected to run, or it would pass for safely down. That
+/// another one is down is in the CIB, and would be news if it were said again.
 #[test]
 fn a_node_that_is_not_known_to_be_down_is_expected_to_run() {
-    for (down, expected) in [(false, "expected=\"member\""), (true, "expected=\"down\"")] {
+    for (down, said) in [(false, true), (true, false)] {
         let mut test = Test::new(2);
         test.seen = vec![Seen { node: NodeId(1), down }];
         let told = lost(&test.view(&[(2, 2), (3, 3)]), "n1");
-        assert!(told.contains(expected), "{told}");
+        assert_eq!(told.contains("expected=\"member\""), said, "{told}");
+        assert!(!told.contains("expected=\"down\""), "{told}");
     }
+}
+
+/// What it was told to migrate there would arrive at a host that knows nothing of it.
+#[test]
+fn a_node_that_is_lost_or_was_away_is_no_target_of_what_has_not_begun() {
+    let lost_target = |effects: &[Effect]| {
+        let node = "n3".to_owned();
+        effects.contains(&Effect::Execute(crm_executor::Input::TargetLost { node }))
+    };
+    let mut test = Test::new(2);
+    test.nobody_new = true;
+    assert!(!lost_target(&test.view(&[(1, 1), (2, 2), (3, 3)])));
+    assert!(lost_target(&test.view(&[(1, 1), (2, 2)])));
+    test.nobody_new = false;
+    assert!(lost_target(&test.view(&[(1, 1), (2, 2), (3, 3)])));
 }
 
 /// What is told of a lost node.
@@ -333,6 +352,7 @@ fn a_fence_that_is_confirmed_when_the_node_is_back_says_nothing_of_its_new_life(
             exclusive: true,
             members: (1..=3).map(NodeId).collect(),
             came_with_us: (1..=2).map(NodeId).collect(),
+            met: Vec::new(),
         }));
         let fenced = is_fenced(3, true);
         if back {

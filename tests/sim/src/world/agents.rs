@@ -22,8 +22,8 @@ pub(crate) struct Run {
     pub(crate) action: String,
     /// Its parameter.
     at: String,
-    /// Where a migration goes.
-    target: Option<String>,
+    /// Where a migration goes, and how often that host had lost its power when it began.
+    target: Option<(NodeId, u32)>,
     /// Who was a member when it began: what it does later was allowed then.
     members: Vec<NodeId>,
 }
@@ -61,7 +61,7 @@ impl World {
             instance: operation.resource.clone(),
             action: operation.action.clone(),
             at: operation.params.iter().find(|p| p.0 == "at").map_or("", |p| &p.1).to_owned(),
-            target: meta("CRM_meta_migrate_target"),
+            target: meta("CRM_meta_migrate_target").and_then(|name| self.migration_target(&name)),
             members: members.unwrap_or_default(),
         };
         self.check_lanes(id, &new);
@@ -279,12 +279,14 @@ impl World {
                 self.is_gone(id, resource);
             }
             "migrate_to" => {
-                let named = |name: &str| self.names.iter().find(|(_, n)| *n == name);
-                let target = target.as_deref().and_then(named).map(|(id, _)| *id);
-                let there = target.filter(|to| is_active && self.hosts[to].power);
-                let Some(to) = there.filter(|to| !self.is_cut(id, *to)) else {
-                    return code::ERROR;
+                // What had arrived on a host is gone with its power.
+                let up = |to: NodeId, outages| {
+                    self.hosts[&to].power
+                        && self.hosts[&to].outages == outages
+                        && !self.is_cut(id, to)
                 };
+                let there = target.filter(|(to, outages)| is_active && up(*to, *outages));
+                let Some((to, _)) = there else { return code::ERROR };
                 self.checker.moved(resource, id, to);
                 self.host(to).at.insert(resource.clone(), at.clone());
                 let host = self.host(id);
@@ -294,6 +296,11 @@ impl World {
             _ => {}
         }
         code::OK
+    }
+
+    fn migration_target(&self, name: &str) -> Option<(NodeId, u32)> {
+        let (id, _) = self.names.iter().find(|(_, known)| *known == name)?;
+        Some((*id, self.hosts[id].outages))
     }
 
     fn is_cut(&self, one: NodeId, other: NodeId) -> bool {

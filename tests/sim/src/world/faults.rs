@@ -11,6 +11,7 @@ impl World {
         self.checker.power_lost(id);
         let host = self.host(id);
         host.power = false;
+        host.outages += 1;
         host.daemon = None;
         host.started.clear();
         host.moved_away.clear();
