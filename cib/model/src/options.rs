@@ -149,8 +149,10 @@ pub const OPTIONS: &[OptionDef] = &[
     ),
     renamed("fencing-action", "stonith-action", "reboot", Check::OneOf(&["reboot", "off"]))
         .about(Part::Scheduler, "What fencing a node means"),
-    renamed("fencing-reaction", "fence-reaction", "stop", Check::Any)
-        .about(Part::Controller, "What a node does that is told of its own fence"),
+    renamed("fencing-reaction", "fence-reaction", "stop", Check::OneOf(&["stop", "panic"])).about(
+        Part::Controller,
+        "What a node does that is told of its own fence: stop what it runs, or restart its host",
+    ),
     renamed("fencing-timeout", "stonith-timeout", "60s", Check::Duration)
         .about(Part::Scheduler, "How long fencing a node may take"),
     option("have-watchdog", "false", Check::Bool)

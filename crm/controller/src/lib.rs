@@ -76,6 +76,9 @@ pub struct Options {
     pub fence_limit: u64,
     /// `fence-limit-interval`: in which time.
     pub fence_limit_interval_ms: u64,
+    /// `fence-reaction`: whether a node that is told of its own fence restarts its host (`panic`)
+    /// instead of stopping what it runs (`stop`).
+    pub panics: bool,
 }
 
 impl Default for Options {
@@ -88,6 +91,7 @@ impl Default for Options {
             cluster_delay_ms: 60_000,
             fence_limit: 2,
             fence_limit_interval_ms: 3_600_000,
+            panics: false,
         }
     }
 }
@@ -430,8 +434,11 @@ pub enum Effect {
     Dc(bool),
     /// Leave the ring and end; everything that this node held has been stopped.
     Leave,
-    /// End at once: the others believe that this node is down.
-    Fatal(String),
+    /// Leave the ring at once and stop what was started here: the others believe that this node is
+    /// down.
+    Fail(String),
+    /// The same, but restart the host if that is possible.
+    Panic(String),
     /// Tell all members, for the record of what happened.
     Note(Note),
     /// A line for the log.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -331,8 +330,7 @@ impl Daemon {
             match effect {
                 Effect::Send { bytes, guarantee } => {
                     if let Err(reason) = self.ring.send(bytes, guarantee) {
-                        self.fatal(&reason);
-                        return;
+                        self.tell(Input::Fail { reason });
                     }
                 }
                 Effect::Persist { snapshot, version } => {
@@ -401,7 +399,9 @@ impl Daemon {
                     info!("left the cluster");
                     self.exit = Some(if self.disk_failed { EXIT_DISK } else { 0 });
                 }
-                Effect::Fatal(reason) => self.fatal(&reason),
+                Effect::LeaveRing => self.ring.leave(),
+                Effect::RestartHost => restart_host(),
+                Effect::Ended { .. } => self.exit = Some(EXIT_FATAL),
             }
         }
     }
@@ -598,25 +598,11 @@ impl Daemon {
         };
         self.publish(EventKind::Log { level: name.to_owned(), text });
     }
-
-    /// Ends at once. Whatever runs here must not go on once others take it over, so the host goes
-    /// down with the daemon where that is safe to do.
-    fn fatal(&mut self, reason: &str) {
-        error!("{reason}: stopping at once");
-        if in_own_pid_namespace() {
-            error!("restarting this host");
-            nix::unistd::sync();
-            let Err(error) = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT);
-            error!("this host cannot be restarted: {error}");
-        }
-        self.exit = Some(EXIT_FATAL);
-    }
 }
 
-/// Whether process 1 here is that of a host made of namespaces, so that `reboot(2)` ends this host
-/// and not the machine that it is on.
-fn in_own_pid_namespace() -> bool {
-    /// The inode number of the first PID namespace (`PROC_PID_INIT_INO` in the kernel's headers).
-    const FIRST: &str = "pid:[4026531836]";
-    std::fs::read_link(Path::new("/proc/self/ns/pid")).is_ok_and(|link| link != Path::new(FIRST))
+/// Restarts this host as it is, without an orderly end of anything: others have taken over what runs
+/// here, so every moment counts.
+fn restart_host() {
+    let Err(error) = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT);
+    error!("this host cannot be restarted ({error}): what runs here is stopped instead");
 }

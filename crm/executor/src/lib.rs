@@ -18,6 +18,7 @@
 
 mod activity;
 mod agent;
+mod ending;
 mod queue;
 mod started;
 
@@ -194,6 +195,12 @@ pub enum Input {
         /// The node's name.
         node: String,
     },
+    /// The others take this node to be down: nothing is carried out from now on but stops of all that
+    /// was started, until [`Effect::AllStopped`].
+    StopAll {
+        /// What the cluster adds to the parameters of each call, such as the node's name.
+        added: Vec<(String, String)>,
+    },
     /// Something outside says that the resource has died: its recurring monitors are due now.
     CheckNow {
         /// The resource.
@@ -229,6 +236,11 @@ pub enum Effect {
     },
     /// A result for the controller.
     Report(Report),
+    /// The end that [`Input::StopAll`] asked for: nothing is called any more.
+    AllStopped {
+        /// Resources that may still run: their stops have failed.
+        left: Vec<String>,
+    },
     /// A recurring operation is gone, as the cancellation with this tag asked.
     Cancelled {
         /// The operation that ended (as it was asked for).

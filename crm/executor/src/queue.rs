@@ -6,6 +6,7 @@ use std::time::Duration;
 use membership_base::Instant;
 
 use crate::activity::Activity;
+use crate::ending::Ending;
 use crate::started::{Started, StartedWith};
 use crate::{Effect, Input, Operation, Outcome, RecurringTable, Report, RunId, Status, code};
 
@@ -24,7 +25,7 @@ pub(crate) struct Recurring {
 }
 
 #[derive(Clone, Debug)]
-struct Job {
+pub(crate) struct Job {
     operation: Operation,
     call: u32,
     queued_at: Instant,
@@ -32,7 +33,7 @@ struct Job {
 }
 
 #[derive(Clone, Debug)]
-struct Flight {
+pub(crate) struct Flight {
     run: RunId,
     job: Job,
     started: Instant,
@@ -42,22 +43,34 @@ struct Flight {
     cancels: Vec<String>,
 }
 
+impl Flight {
+    /// Its agent is to be ended before its time is over: by which run, unless that is under way.
+    pub(crate) fn give_up(&mut self, now: Instant) -> Option<RunId> {
+        let begun = std::mem::replace(&mut self.timed_out, true);
+        (!begun).then(|| {
+            self.deadline = now + KILL_GRACE;
+            self.run
+        })
+    }
+}
+
 #[derive(Clone, Debug, Default)]
-struct Lane {
-    waiting: VecDeque<Job>,
-    flight: Option<Flight>,
+pub(crate) struct Lane {
+    pub(crate) waiting: VecDeque<Job>,
+    pub(crate) flight: Option<Flight>,
 }
 
 /// The executor of one node; see the crate's page.
 #[derive(Clone, Debug, Default)]
 pub struct Executor {
-    lanes: BTreeMap<String, Lane>,
-    recurring: RecurringTable,
-    started: Started,
+    pub(crate) lanes: BTreeMap<String, Lane>,
+    pub(crate) recurring: RecurringTable,
+    pub(crate) started: Started,
     activity: Activity,
-    effects: VecDeque<Effect>,
-    calls: u32,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) calls: u32,
     runs: u64,
+    pub(crate) ending: Option<Ending>,
 }
 
 impl Executor {
@@ -71,12 +84,13 @@ impl Executor {
     /// Takes one input; drain [`Executor::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
+            Input::Finished { run, outcome } => self.finished(now, run, outcome),
+            _ if self.ending.is_some() => {}
             Input::Execute(operation) => self.execute(now, operation),
             Input::Cancel { resource, action, interval_ms, tag } => {
                 self.cancel(now, (resource, action, interval_ms), tag);
             }
             Input::Forget { resource } => self.end_recurring(now, |key| key.0 == resource),
-            Input::Finished { run, outcome } => self.finished(now, run, outcome),
             Input::Expect(migration) => {
                 if let Some(with) = self.started.expect(&migration) {
                     let (resource, with) = (migration.resource, Some(with));
@@ -84,6 +98,7 @@ impl Executor {
                 }
             }
             Input::TargetLost { node } => self.end_migrations(now, &node),
+            Input::StopAll { added } => self.stop_all(now, added),
             Input::CheckNow { resource } => {
                 for (key, recurring) in &mut self.recurring {
                     if key.0 == resource && recurring.due.is_some() {
@@ -169,7 +184,7 @@ impl Executor {
         }
     }
 
-    fn enqueue(&mut self, now: Instant, operation: Operation, call: u32) {
+    pub(crate) fn enqueue(&mut self, now: Instant, operation: Operation, call: u32) {
         let not_before = now + Duration::from_millis(operation.start_delay_ms);
         let lane = self.lanes.entry(operation.resource.clone()).or_default();
         lane.waiting.push_back(Job { operation, call, queued_at: now, not_before });
@@ -214,7 +229,7 @@ impl Executor {
         }
     }
 
-    fn advance(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         let due: Vec<_> = self
             .recurring
             .iter()
@@ -234,6 +249,9 @@ impl Executor {
             self.launch(now, &name);
         }
         self.lanes.retain(|_, lane| lane.flight.is_some() || !lane.waiting.is_empty());
+        if self.ending.is_some() && self.lanes.is_empty() {
+            self.go_on_ending(now);
+        }
     }
 
     /// Ends a run that is over its time.
@@ -244,15 +262,13 @@ impl Executor {
         if flight.deadline > now {
             return;
         }
-        let run = flight.run;
-        if flight.timed_out {
+        if let Some(run) = flight.give_up(now) {
+            self.effects.push_back(Effect::Kill { run });
+        } else {
+            let run = flight.run;
             let reason = "the agent could not be ended";
             let outcome = Outcome::broken(Status::TimedOut, code::ERROR, reason);
             self.finished(now, run, outcome);
-        } else {
-            flight.timed_out = true;
-            flight.deadline = now + KILL_GRACE;
-            self.effects.push_back(Effect::Kill { run });
         }
     }
 

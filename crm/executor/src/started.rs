@@ -50,6 +50,11 @@ impl Started {
         Started(kept.into_iter().map(|(resource, with)| (resource, entry(with))).collect())
     }
 
+    /// The resources, and what they were started with.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &StartedWith)> {
+        self.0.iter().map(|(resource, entry)| (resource.as_str(), &entry.with))
+    }
+
     /// Makes an operation ready to be run. A start is noted: what is returned has to be kept in a
     /// place that outlives the daemon before the agent is called. What concerns a resource as it was
     /// started gets the parameters of its start.

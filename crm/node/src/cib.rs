@@ -160,6 +160,7 @@ pub(crate) fn controller_options(cib: Node<'_>, now: Time) -> Options {
         cluster_delay_ms: ms("cluster-delay"),
         fence_limit: fence_limit.unwrap_or(0),
         fence_limit_interval_ms: ms("fence-limit-interval"),
+        panics: set.get("fence-reaction").is_some_and(|v| v.trim().eq_ignore_ascii_case("panic")),
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod cib;
 mod client;
+mod ending;
 mod history;
 mod node;
 mod secrets;
@@ -174,6 +175,11 @@ pub enum Input {
     },
     /// Leave the cluster in good order.
     Shutdown,
+    /// Something has failed that the node cannot live with.
+    Fail {
+        /// What, in a sentence.
+        reason: String,
+    },
 }
 
 /// What a node wants done.
@@ -287,6 +293,14 @@ pub enum Effect {
     Log(Level, String),
     /// Leave the ring and end.
     Leave,
-    /// End at once.
-    Fatal(String),
+    /// The first thing after a failure that the node cannot live with: leave the ring. What runs here
+    /// is stopped next, and [`Effect::Ended`] follows.
+    LeaveRing,
+    /// Restart the host at once. If that is not possible, go on with what follows.
+    RestartHost,
+    /// End, and do not start again by itself.
+    Ended {
+        /// Resources that may still run here.
+        left: Vec<String>,
+    },
 }

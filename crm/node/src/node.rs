@@ -40,7 +40,7 @@ pub struct Node {
     store: Store,
     pub(crate) attributes: Attributes,
     pub(crate) fencer: Fencer,
-    executor: Executor,
+    pub(crate) executor: Executor,
     pub(crate) controller: Controller,
     requests: u64,
     cib_requests: BTreeMap<u64, Asker>,
@@ -55,6 +55,8 @@ pub struct Node {
     /// A plan that the controller wants computed.
     plan_wanted: Option<u32>,
     config_seen: bool,
+    /// It has left the ring and stops what it runs: see [`Node::end`].
+    pub(crate) ending: bool,
     pub(crate) effects: VecDeque<Effect>,
 }
 
@@ -98,6 +100,7 @@ impl Node {
             said: 0,
             plan_wanted: None,
             config_seen: false,
+            ending: false,
             effects: VecDeque::new(),
             setup,
         }
@@ -105,7 +108,11 @@ impl Node {
 
     /// Takes one input; drain [`Node::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.ending {
+            return self.handle_ending(now, input);
+        }
         match input {
+            Input::Fail { reason } => self.end(now, &reason),
             Input::Clock { wall_ms } => {
                 self.setup.wall_ms = wall_ms;
                 self.controller.handle(now, crm_controller::Input::Clock(wall_ms));
@@ -147,6 +154,10 @@ impl Node {
 
     /// Tells that time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.ending {
+            self.executor.handle_timeout(now);
+            return self.settle_ending(now);
+        }
         self.store.handle_timeout(now);
         self.attributes.handle_timeout(now);
         self.fencer.handle_timeout(now);
@@ -162,6 +173,9 @@ impl Node {
 
     /// When [`Node::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ending {
+            return self.executor.poll_timeout();
+        }
         [
             self.store.poll_timeout(),
             self.attributes.poll_timeout(),
@@ -338,7 +352,9 @@ impl Node {
     /// Routes what the machines say until none of them has anything to say.
     fn settle(&mut self, now: Instant) {
         loop {
-            if let Some(effect) = self.store.poll_effect() {
+            if self.ending {
+                return self.settle_ending(now);
+            } else if let Some(effect) = self.store.poll_effect() {
                 self.store_effect(now, effect);
             } else if let Some(effect) = self.attributes.poll_effect() {
                 self.attributes_effect(now, effect);
@@ -416,7 +432,7 @@ impl Node {
             cib_store::Effect::Warning(text) => {
                 self.effects.push_back(Effect::Log(Level::Warning, text));
             }
-            cib_store::Effect::Failed(reason) => self.effects.push_back(Effect::Fatal(reason)),
+            cib_store::Effect::Failed(reason) => self.end(now, &reason),
             cib_store::Effect::Synced { .. } => {
                 self.configure(now);
                 // Where others could have quorum as well, one that was back for a moment is fenced
@@ -506,7 +522,7 @@ impl Node {
         }
     }
 
-    fn executor_effect(&mut self, now: Instant, effect: crm_executor::Effect) {
+    pub(crate) fn executor_effect(&mut self, now: Instant, effect: crm_executor::Effect) {
         match effect {
             crm_executor::Effect::Run { run, operation, keep } => {
                 self.effects.push_back(Effect::RunAgent { run, operation, keep });
@@ -517,6 +533,8 @@ impl Node {
             crm_executor::Effect::Kill { run } => {
                 self.effects.push_back(Effect::KillAgent { run });
             }
+            // Asked for by the end of the node only, which takes it in itself.
+            crm_executor::Effect::AllStopped { .. } => {}
             crm_executor::Effect::Report(report) => {
                 self.controller.handle(now, crm_controller::Input::Report(report));
             }
@@ -571,7 +589,13 @@ impl Node {
             }
             E::Note(note) => self.send(Message::History(note)),
             E::Leave => self.effects.push_back(Effect::Leave),
-            E::Fatal(reason) => self.effects.push_back(Effect::Fatal(reason)),
+            E::Fail(reason) => self.end(now, &reason),
+            E::Panic(reason) => {
+                let text = format!("{reason}: restarting this host, as fence-reaction says");
+                self.effects.push_back(Effect::Log(Level::Error, text));
+                self.effects.push_back(Effect::RestartHost);
+                self.end(now, &reason);
+            }
             E::Log(level, text) => self.effects.push_back(Effect::Log(level, text)),
         }
     }

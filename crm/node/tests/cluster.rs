@@ -176,7 +176,7 @@ impl Cluster {
                 Effect::Reply { response, .. } => self.replies.push((id, response)),
                 Effect::Event(EventKind::Membership { .. }) => {}
                 Effect::Leave => self.log.push(format!("{id}: leaves")),
-                Effect::Fatal(reason) => self.log.push(format!("{id}: fatal: {reason}")),
+                Effect::LeaveRing => self.log.push(format!("{id}: leaves the ring")),
                 _ => {}
             }
         }

@@ -30,7 +30,10 @@ pub struct Checker {
     power_cuts: BTreeMap<NodeId, u32>,
     /// The CIB that members of a view hold at a version, and who was seen with it first.
     replicas: BTreeMap<(u64, Vec<NodeId>, Version), (NodeId, String)>,
-    /// What was was violated first.
+    /// Hosts that were said to be off and are not: what they run does not count, for nobody can know
+    /// better. They have to stop it as soon as they hear of it.
+    believed_off: BTreeSet<NodeId>,
+    /// What was violated first.
     pub violation: Option<String>,
 }
 
@@ -52,6 +55,7 @@ impl Checker {
         self.holder.insert(resource.to_owned(), host);
         let active = self.active.entry(resource.to_owned()).or_default();
         active.insert(host);
+        let active: BTreeSet<NodeId> = active.difference(&self.believed_off).copied().collect();
         if active.len() > 1 {
             let hosts = format!("{active:?}");
             self.fail(format!("invariant 1: {resource} is active on {hosts}"));
@@ -87,6 +91,7 @@ impl Checker {
 
     /// A host has lost its power: nothing runs there, but nobody may conclude it from silence.
     pub fn power_lost(&mut self, host: NodeId) {
+        self.believed_off.remove(&host);
         self.active.values_mut().for_each(|hosts| _ = hosts.remove(&host));
     }
 
@@ -109,6 +114,25 @@ impl Checker {
     /// A host's fence was confirmed by its device.
     pub fn fenced(&mut self, host: NodeId) {
         self.holder.retain(|_, holder| *holder != host);
+    }
+
+    /// A host's fence device says that it has cut the power, and has not.
+    pub fn fence_claimed(&mut self, host: NodeId) {
+        self.believed_off.insert(host);
+    }
+
+    /// A host's daemon has left and says that it has stopped all but this.
+    pub fn ended(&mut self, host: NodeId, left: &[String]) {
+        self.believed_off.remove(&host);
+        let runs = |(resource, hosts): &(&String, &BTreeSet<NodeId>)| {
+            // What a clone's instance is called on its node.
+            let named = |left: &String| left.split(':').next() == Some(resource.as_str());
+            hosts.contains(&host) && !left.iter().any(named)
+        };
+        if let Some((resource, _)) = self.active.iter().find(runs) {
+            let text = format!("node {host} has ended, and {resource} still runs there");
+            self.fail(text);
+        }
     }
 
     /// Where a resource runs.

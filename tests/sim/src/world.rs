@@ -25,7 +25,8 @@ use crate::host::Host;
 
 pub(crate) use agents::Run;
 pub use script::{
-    all_stops_fail, one_stop_fails_everywhere, refused_everywhere, short_outages, slow_start,
+    all_stops_fail, fence_that_does_nothing, one_stop_fails_everywhere, refused_everywhere,
+    short_outages, slow_start,
 };
 
 /// What a run is a function of.
@@ -135,6 +136,8 @@ struct Faults {
     loss_per_mille: u64,
     jitter_ms: u64,
     dead_bmcs: BTreeSet<NodeId>,
+    /// Hosts whose fence device claims to cut the power and does not.
+    lying_bmcs: BTreeSet<NodeId>,
     agents_fail_per_mille: u64,
     agents_slow_per_mille: u64,
     /// Added to what a fence device takes before and after it switches.
@@ -601,10 +604,21 @@ impl World {
             | Effect::History { .. } => {}
             Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
             Effect::Leave => self.kill_daemon(id),
-            Effect::Fatal(reason) => {
-                self.trace(|| format!("{id} fatal: {reason}"));
+            Effect::LeaveRing => {
+                let now = self.now;
+                let Some(daemon) = &mut self.host(id).daemon else { return };
+                daemon.totem.handle(now, totem::Input::Leave);
+            }
+            Effect::RestartHost => {
+                self.trace(|| format!("{id} restarts its host"));
                 self.cut_power(id);
                 self.after(1000, 3000, What::Boot(id));
+            }
+            // An operator starts it again.
+            Effect::Ended { left } => {
+                self.checker.ended(id, &left);
+                self.kill_daemon(id);
+                self.after(2000, 10_000, What::Boot(id));
             }
         }
     }
@@ -637,7 +651,12 @@ impl World {
             if self.faults.agents_fail_per_mille == 0 {
                 self.checker.power_cut(target);
             }
-            self.cut_power(target);
+            if self.faults.lying_bmcs.contains(&target) {
+                self.trace(|| format!("the device of {target} does nothing"));
+                self.checker.fence_claimed(target);
+            } else {
+                self.cut_power(target);
+            }
         }
         let slow = self.faults.slow_bmc_ms;
         self.after(10 + slow, 300 + slow, What::FenceDone { host: id, life, run, action, target });
@@ -690,7 +709,7 @@ impl World {
                 let mark = format!("mark-{id}");
                 self.asked.insert(id, mark.clone());
                 self.trace(|| format!("{at} is asked for {mark}"));
-                property(&mark)
+                option(&mark, "1")
             } else {
                 self.loaded = true;
                 resources::load(self.cast, &self.names)
@@ -803,10 +822,11 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn property(mark: &str) -> Request {
+/// Sets a cluster option.
+fn option(name: &str, value: &str) -> Request {
     let xml = format!(
-        "<crm_config><cluster_property_set id=\"marks\"><nvpair id=\"{mark}\" name=\"{mark}\" \
-         value=\"1\"/></cluster_property_set></crm_config>"
+        "<crm_config><cluster_property_set id=\"marks\"><nvpair id=\"{name}\" name=\"{name}\" \
+         value=\"{value}\"/></cluster_property_set></crm_config>"
     );
     let target = Target::Section("crm_config".to_owned());
     let operation = Operation::Modify { target, xml, allow_create: true, score: false };

@@ -165,7 +165,10 @@ impl Controller {
         if fenced.error.is_none() && own && fenced.action != "on" {
             let client = &fenced.client;
             let reason = format!("this node was fenced on behalf of {client}, yet it still runs");
-            self.effects.push_back(Effect::Fatal(reason));
+            self.effects.push_back(match self.options.panics {
+                true => Effect::Panic(reason),
+                false => Effect::Fail(reason),
+            });
             return;
         }
         let reborn = self.is_reborn(&fenced);

@@ -4,7 +4,7 @@ use crm_api::Request;
 use crm_node::Input;
 use membership_base::{Instant, NodeId};
 
-use super::{Report, Reverse, Scenario, What, World, ms, operator};
+use super::{Report, Reverse, Scenario, What, World, ms, operator, option};
 
 /// How long the start takes that must not hold up anything.
 const SLOW_MS: u64 = 60_000;
@@ -104,6 +104,41 @@ pub fn refused_everywhere(scenario: &Scenario) -> Report {
         let up = world.checker.active(id).len() == 1;
         world.checker.require(up, || format!("{id} does not run"));
     }
+    world.report()
+}
+
+/// A stop fails, and the device of the node that is to be fenced for it says that it has cut the
+/// power, and has not. The node hears of it: it stops all that it runs, or restarts its host if it is
+/// told to, and is a member again once it was started again.
+pub fn fence_that_does_nothing(scenario: &Scenario, reaction: &str) -> Report {
+    let mut world = World::started(scenario);
+    let request = option("fence-reaction", reaction);
+    world.input(NodeId(1), Input::Client { id: 0, who: operator(), request });
+    world.until(12_000);
+    let home = world.home("vip");
+    world.faults.lying_bmcs.insert(home);
+    world.answers.insert(("vip".to_owned(), "stop".to_owned()), crm_executor::code::ERROR);
+    world.checker.stopped("vip", home);
+    for step in 0..100 {
+        world.until(12_000 + step * 50);
+        if world.counts[2] > 0 {
+            world.answers.clear();
+        }
+    }
+    let fences = world.counts[2];
+    world.checker.require(fences == 1, || format!("node {home} was fenced {fences} times"));
+    world.until(20_000);
+    let quiet = world.cast.once().all(|id| world.checker.active(id).len() < 2);
+    let places = world.places();
+    world.checker.require(quiet, || format!("node {home} goes on: {places:?}"));
+    let restarted = world.hosts[&home].outages > 0;
+    world.checker.require(restarted == (reaction == "panic"), || format!("restarted: {restarted}"));
+    world.until(60_000);
+    let request = Request::ForgetResource { node: None, resource: None };
+    world.input(NodeId(1), Input::Client { id: 0, who: operator(), request });
+    world.until(80_000);
+    let (well, places) = (world.is_well(), world.places());
+    world.checker.require(well, || format!("in the end: {}", places.join(", ")));
     world.report()
 }
 
