@@ -2,6 +2,7 @@
 //!
 //! - `cargo xtask test`: installs what the tests need, then passes every test;
 //! - `cargo xtask quick`: what needs neither root nor packages;
+//! - `cargo xtask chaos --minutes N`: random faults on real daemons, until the time is up;
 //! - `cargo xtask ratchet`: takes newly passing conformance cases into the lists.
 
 #![forbid(unsafe_code)]
@@ -26,8 +27,9 @@ fn main() -> ExitCode {
         "test" => test(true),
         "quick" => test(false),
         "ratchet" => ratchet(),
+        "chaos" => chaos(),
         _ => {
-            eprintln!("usage: cargo xtask test | quick | ratchet");
+            eprintln!("usage: cargo xtask test | quick | ratchet | chaos --minutes N");
             return ExitCode::from(64);
         }
     };
@@ -196,6 +198,16 @@ fn ratchet() -> anyhow::Result<()> {
     must("build", &mut cargo(&["build", "--profile", PROFILE, "-p", "cli-systole"]))?;
     let suites = conformance::suites(&root(), false)?;
     suites.iter().try_for_each(|suite| suite.update(&root(), &target()))
+}
+
+/// Everything after `chaos` is for the program that does it.
+fn chaos() -> anyhow::Result<()> {
+    let words =
+        ["build", "--profile", PROFILE, "--locked", "-p", "cli-systole", "-p", "tests-chaos"];
+    must("build", &mut cargo(&words))?;
+    let mut chaos = Command::new(target().join("tests-chaos"));
+    chaos.args(std::env::args_os().skip(2)).env("SYSTOLE_BIN", target().join("systole"));
+    must("chaos", &mut chaos)
 }
 
 #[cfg(test)]

@@ -1,0 +1,70 @@
+#!/bin/bash
+# An agent that writes into a ledger outside of the hosts when its resource becomes active and when
+# it has been stopped. Like an address, what is active is known by its parameter: with another one,
+# a stop stops nothing and a monitor finds nothing.
+export LC_ALL=C
+outside=@OUTSIDE@
+state=/run/chaos
+id=${OCF_RESOURCE_INSTANCE%%:*}
+file=$state/$id.$OCF_RESKEY_value
+
+record() {
+    local boot=none
+    [ -r /run/boot ] && read -r boot </run/boot
+    printf '%s %s %s %s\n' "$EPOCHREALTIME" "$HOSTNAME" "$boot" "$*" >>"$outside/ledger"
+}
+
+trouble() {
+    local where=$outside/control/agent.$id.$1.$HOSTNAME
+    while [ -e "$where.hangs" ]; do sleep 0.2; done
+    if [ -e "$where.fails" ]; then
+        echo "this was told to fail" >&2
+        exit 1
+    fi
+}
+
+case $1 in
+meta-data)
+    cat <<'END'
+<?xml version="1.0"?>
+<resource-agent name="ledger" version="1.0">
+  <version>1.1</version>
+  <longdesc lang="en">Keeps a ledger of its activity.</longdesc>
+  <shortdesc lang="en">Keeps a ledger</shortdesc>
+  <parameters>
+    <parameter name="value" unique="0" required="1">
+      <longdesc lang="en">What is active.</longdesc>
+      <shortdesc lang="en">What is active</shortdesc>
+      <content type="string"/>
+    </parameter>
+  </parameters>
+  <actions>
+    <action name="start" timeout="10s"/>
+    <action name="stop" timeout="10s"/>
+    <action name="monitor" timeout="10s" interval="1s"/>
+    <action name="meta-data" timeout="5s"/>
+    <action name="validate-all" timeout="5s"/>
+  </actions>
+</resource-agent>
+END
+    ;;
+start)
+    trouble start
+    mkdir -p $state
+    if [ ! -e "$file" ]; then
+        record start "$id" "$OCF_RESKEY_value"
+        : >"$file"
+    fi
+    ;;
+stop)
+    trouble stop
+    rm -f "$file"
+    record stop "$id" "$OCF_RESKEY_value"
+    ;;
+monitor)
+    trouble monitor
+    [ -e "$file" ] || exit 7
+    ;;
+validate-all) ;;
+*) exit 3 ;;
+esac
