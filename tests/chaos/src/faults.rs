@@ -20,6 +20,11 @@ const LAST_MS_MAX: u64 = 6_000;
 /// Half of the faults are this short: what is lost is back before anything is done about it.
 const SHORT_MS: u64 = 1_500;
 
+/// A cable that flaps is unplugged so long, and plugged in, in turns.
+pub(crate) const FLAP_MS: [u64; 4] = [150, 400, 250, 600];
+/// Time from an outage to the next one.
+pub(crate) const OUTAGE_MS: u64 = (FLAP_MS[0] + FLAP_MS[1] + FLAP_MS[2] + FLAP_MS[3]) / 2;
+
 /// A number of a host, from 1.
 pub(crate) type Host = usize;
 

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use tests_chaos::{Report, Script, keep_folder, run, shrink};
 
 const USAGE: &str = "usage: cargo xtask chaos (--minutes N | --rounds N) [--hosts 2|3|5] \
-                     [--seed S] [--replay FILE] [--tries N] [--keep FOLDER]";
+                     [--seed S] [--replay FILE] [--tries N] [--keep FOLDER] [--keep-all]";
 /// Attempts to find a shorter list of faults that still fails.
 const TRIES: usize = 8;
 
@@ -22,6 +22,7 @@ struct Options {
     replay: Option<PathBuf>,
     tries: usize,
     keep: PathBuf,
+    keep_all: bool,
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
@@ -34,8 +35,13 @@ fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
         replay: None,
         tries: TRIES,
         keep: "target/chaos".into(),
+        keep_all: false,
     };
     while let Some(arg) = args.next() {
+        if arg == "--keep-all" {
+            options.keep_all = true;
+            continue;
+        }
         let value = args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"))?;
         let number = || value.parse::<u64>().with_context(|| format!("{arg} {value}\n{USAGE}"));
         match arg.as_str() {
@@ -55,6 +61,9 @@ fn options(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
     }
     if options.replay.is_some() && options.minutes.is_none() {
         options.rounds.get_or_insert(1);
+    }
+    if options.rounds == Some(0) {
+        options.hosts.iter().for_each(|hosts| print!("{}", Script::draw(*hosts, options.seed)));
     }
     ensure!(options.minutes.is_some() || options.rounds.is_some(), "{USAGE}");
     Ok(options)
@@ -100,7 +109,7 @@ fn tell(round: u64, seed: u64, script: &Script, report: &Report) {
 fn shorten(script: &Script, tries: usize, folder: &Path) -> anyhow::Result<()> {
     let scratch = folder.join("shorter");
     let shorter =
-        shrink(&script.faults, tries, |faults| match run(&script.with(faults), &scratch) {
+        shrink(&script.faults, tries, |faults| match run(&script.with(faults), &scratch, false) {
             Ok(report) => !report.violations.is_empty(),
             Err(error) => {
                 eprintln!("a shorter list could not be tried: {error:#}");
@@ -139,8 +148,8 @@ fn chaos(options: &Options) -> anyhow::Result<bool> {
         let hosts = options.hosts[(seed % options.hosts.len() as u64) as usize];
         let script = replay.clone().unwrap_or_else(|| Script::draw(hosts, seed));
         let folder = keep_folder(&options.keep, script.hosts, seed);
-        let report =
-            run(&script, &folder).with_context(|| format!("round {round}, seed {seed}"))?;
+        let report = run(&script, &folder, options.keep_all)
+            .with_context(|| format!("round {round}, seed {seed}"))?;
         tell(round, seed, &script, &report);
         total.add(&script, &report);
         if !report.violations.is_empty() {

@@ -3,11 +3,12 @@
 //! The rule (invariant 5, "nobody is fenced without need"): each fault has suspects, the hosts
 //! that others may take for lost or broken because of it. A host may be fenced twice for each
 //! fault that it is a suspect of: once for what happened to it, and once more because its next
-//! life was hit by that fence or came back while the fault was still there. Nobody else may be
-//! fenced; but where the suspects of all faults together leave no majority of other hosts, those
-//! that remain may find each other lost as well, and everybody is a suspect of every fault.
+//! life was hit by that fence or came back while the fault was still there. Each outage of a cable
+//! that flaps counts as one more. Nobody else may be fenced; but where the suspects of all faults
+//! together leave no majority of other hosts, those that remain may find each other lost as well:
+//! then everybody is a suspect of every fault, and only the sum stays as it is.
 
-use crate::faults::{Command, Host, Kind, Script};
+use crate::faults::{Command, Fault, Host, Kind, OUTAGE_MS, Script};
 
 /// Fences of a suspect for a fault.
 const PER_FAULT: usize = 2;
@@ -37,18 +38,43 @@ fn suspects(kind: &Kind, hosts: usize) -> Vec<Host> {
     }
 }
 
-/// How often each host may be fenced, host 1 first.
-pub fn fences_allowed(script: &Script) -> Vec<usize> {
-    let all: Vec<Host> = (1..=script.hosts).collect();
-    let kinds = script.faults.iter().map(|fault| &fault.kind);
-    let mut suspected: Vec<Vec<Host>> =
-        kinds.map(|kind| suspects(kind, script.hosts)).filter(|hosts| !hosts.is_empty()).collect();
-    let healthy = all.iter().filter(|host| !suspected.iter().any(|s| s.contains(host))).count();
+/// Fences that there is a reason for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// Of each host, host 1 first.
+    pub each: Vec<usize>,
+    /// Of all hosts together.
+    pub all: usize,
+}
+
+/// How often hosts may be fenced.
+pub fn fences_allowed(script: &Script) -> Allowed {
+    let hosts = 1..=script.hosts;
+    let mut causes: Vec<(usize, Vec<Host>)> = script
+        .faults
+        .iter()
+        .map(|fault| (fences_for(fault), suspects(&fault.kind, script.hosts)))
+        .filter(|(_, suspects)| !suspects.is_empty())
+        .collect();
+    let all = causes.iter().map(|(fences, suspects)| fences * suspects.len()).sum();
+    let suspected = |host: &Host| causes.iter().any(|(_, suspects)| suspects.contains(host));
+    let healthy = hosts.clone().filter(|host| !suspected(host)).count();
     if healthy * 2 <= script.hosts {
-        suspected.iter_mut().for_each(|suspects| suspects.clone_from(&all));
+        causes.iter_mut().for_each(|(_, suspects)| *suspects = hosts.clone().collect());
     }
-    let faults = |host| suspected.iter().filter(|suspects| suspects.contains(host)).count();
-    all.iter().map(|host| PER_FAULT * faults(host)).collect()
+    let of_host = |host| {
+        let causes = causes.iter().filter(|(_, suspects)| suspects.contains(&host));
+        causes.map(|(fences, _)| fences).sum()
+    };
+    Allowed { each: hosts.map(of_host).collect(), all }
+}
+
+/// Fences of one suspect.
+fn fences_for(fault: &Fault) -> usize {
+    match fault.kind {
+        Kind::Flap(_) => PER_FAULT + (fault.for_ms / OUTAGE_MS) as usize,
+        _ => PER_FAULT,
+    }
 }
 
 #[cfg(test)]
@@ -58,7 +84,7 @@ mod tests {
     fn allowed(hosts: usize, faults: &[&str]) -> Vec<usize> {
         let mut text = format!("hosts {hosts} boot 0\n");
         faults.iter().for_each(|fault| text.push_str(&format!("at 0 for 1 {fault}\n")));
-        fences_allowed(&text.parse().unwrap())
+        fences_allowed(&text.parse().unwrap()).each
     }
 
     #[test]
@@ -83,6 +109,19 @@ mod tests {
         assert_eq!(allowed(2, &["device node2 slow"]), [0, 0]);
         assert_eq!(allowed(3, &["freeze node2", "freeze node1"]), [4, 4, 4]);
         assert_eq!(allowed(3, &["one-way node1 node2"]), [2, 2, 2]);
+    }
+
+    #[test]
+    fn the_sum_does_not_grow_with_the_suspects() {
+        let text = "hosts 2 boot 0\nat 0 for 1 freeze node2\nat 9 for 1 one-way node1 node2\n";
+        let allowed = fences_allowed(&text.parse().unwrap());
+        assert_eq!((allowed.each, allowed.all), (vec![4, 4], 6));
+    }
+
+    #[test]
+    fn each_outage_of_a_flapping_cable_is_a_reason() {
+        let text = "hosts 3 boot 0\nat 0 for 2100 flap node2\n";
+        assert_eq!(fences_allowed(&text.parse().unwrap()).each, [0, 5, 0]);
     }
 
     #[test]

@@ -42,12 +42,12 @@ pub struct Report {
     pub started: usize,
 }
 
-/// Runs a script on a cluster made for it. If something is violated, all that tells about it is
-/// left in `keep`. An error says that the round could not be run.
-pub fn run(script: &Script, keep: &Path) -> anyhow::Result<Report> {
+/// Runs a script on a cluster made for it. If something is violated, or if it `always` is wanted,
+/// all that tells about the round is left in `keep`. An error says that it could not be run.
+pub fn run(script: &Script, keep: &Path, always: bool) -> anyhow::Result<Report> {
     let work = || {
         keep_mounts_private()?;
-        Round::start(script)?.run(keep)
+        Round::start(script)?.run(keep, always)
     };
     // A thread of its own: what is mounted for a round ends with it.
     let joined = std::thread::scope(|scope| scope.spawn(work).join());
@@ -74,7 +74,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    fn run(&self, keep: &Path) -> anyhow::Result<Report> {
+    fn run(&self, keep: &Path, always: bool) -> anyhow::Result<Report> {
         let mut report = Report::default();
         let begun = Instant::now();
         let stalls = std::thread::scope(|scope| {
@@ -99,7 +99,7 @@ impl<'a> Round<'a> {
             self.settle(&mut report);
         }
         self.check(&mut report)?;
-        if !report.violations.is_empty() {
+        if always || !report.violations.is_empty() {
             self.keep(&report, keep).context("keep what tells about the round")?;
         }
         Ok(report)
@@ -250,7 +250,7 @@ impl<'a> Round<'a> {
         let evidence = self.stage.evidence()?;
         report.violations.splice(0..0, safety(&evidence));
         let allowed = fences_allowed(self.script);
-        for (host, allowed) in (1..).map(host_name).zip(allowed) {
+        for (host, allowed) in (1..).map(host_name).zip(allowed.each) {
             let fences = evidence.fences_of(&host);
             report.fences += fences;
             if fences > allowed && report.stall < STALL {
@@ -259,6 +259,12 @@ impl<'a> Round<'a> {
                      for {allowed}"
                 ));
             }
+        }
+        if report.fences > allowed.all && report.stall < STALL {
+            let (fences, allowed) = (report.fences, allowed.all);
+            report.violations.push(format!(
+                "invariant 5: there were {fences} fences, and the faults are a reason for {allowed}"
+            ));
         }
         let acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         report.acknowledged = acknowledged.len();

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use tests_lab::{BMC_PASSWORD, BMC_USER, Bmc, Lab};
 
-use crate::faults::{Command, EXTRA, Fault, Host, Kind, RESOURCES, Trouble, host_name};
+use crate::faults::{Command, EXTRA, FLAP_MS, Fault, Host, Kind, RESOURCES, Trouble, host_name};
 use crate::ledger::{Cut, Evidence, Power, read};
 
 /// The resource that runs on all hosts.
@@ -326,9 +326,8 @@ impl Stage {
     }
 
     fn flap(&self, host: &str, until: Instant) -> anyhow::Result<()> {
-        const PERIODS_MS: [u64; 4] = [150, 400, 250, 600];
         let mut plugged = true;
-        for period in PERIODS_MS.iter().cycle() {
+        for period in FLAP_MS.iter().cycle() {
             if Instant::now() >= until || self.over.load(Ordering::Relaxed) {
                 break;
             }

@@ -27,7 +27,7 @@ fn what_must_hold_holds_through_a_short_list_of_faults() {
     }
     let script: Script = FAULTS.parse().unwrap();
     let keep = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
-    let report = run(&script, &keep).unwrap();
+    let report = run(&script, &keep, false).unwrap();
     assert_eq!(report.violations, [""; 0], "see {}", keep.display());
     assert!(report.fences > 0 && report.acknowledged > 0, "{report:?}");
 }
