@@ -14,6 +14,11 @@ record() {
     printf '%s %s %s %s\n' "$EPOCHREALTIME" "$HOSTNAME" "$boot" "$*" >>"$outside/ledger"
 }
 
+demote() {
+    rm -f "$file.promoted"
+    record stop "$id.promoted" "$OCF_RESKEY_value"
+}
+
 trouble() {
     local where=$outside/control/agent.$id.$1.$HOSTNAME
     while [ -e "$where.hangs" ]; do sleep 0.2; done
@@ -42,6 +47,8 @@ meta-data)
     <action name="start" timeout="10s"/>
     <action name="stop" timeout="10s"/>
     <action name="monitor" timeout="10s" interval="1s"/>
+    <action name="promote" timeout="10s"/>
+    <action name="demote" timeout="10s"/>
     <action name="meta-data" timeout="5s"/>
     <action name="validate-all" timeout="5s"/>
   </actions>
@@ -55,15 +62,31 @@ start)
         record start "$id" "$OCF_RESKEY_value"
         : >"$file"
     fi
+    # Where it is not to be promoted, nobody looks at the score.
+    crm_attribute --promotion -v 10 -l reboot 2>/dev/null
+    true
     ;;
 stop)
     trouble stop
+    [ -e "$file.promoted" ] && demote
     rm -f "$file"
     record stop "$id" "$OCF_RESKEY_value"
     ;;
 monitor)
     trouble monitor
+    [ -e "$file.promoted" ] && exit 8
     [ -e "$file" ] || exit 7
+    ;;
+promote)
+    trouble promote
+    if [ ! -e "$file.promoted" ]; then
+        record start "$id.promoted" "$OCF_RESKEY_value"
+        : >"$file.promoted"
+    fi
+    ;;
+demote)
+    trouble demote
+    demote
     ;;
 validate-all) ;;
 *) exit 3 ;;

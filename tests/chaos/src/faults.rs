@@ -11,9 +11,14 @@ use crate::random::Random;
 
 /// Names of the resources whose activity is recorded, without the clone.
 pub(crate) const RESOURCES: [&str; 5] = ["alpha", "beta", "gamma", "first", "second"];
+/// A clone of which one instance is promoted, and the name of that one's activity.
+pub(crate) const ROLES: &str = "roles";
+pub(crate) const PROMOTED: &str = "roles.promoted";
 /// The resource that an operator makes and deletes again.
 pub(crate) const EXTRA: &str = "extra";
 
+/// What agents are told to do, the last two only where something is promoted.
+const ACTIONS: [&str; 5] = ["start", "stop", "monitor", "promote", "demote"];
 /// Within which time faults begin.
 const BEGIN_MS_MAX: u64 = 14_000;
 const LAST_MS_MAX: u64 = 6_000;
@@ -127,7 +132,8 @@ impl Script {
         let boot_ms = *random.pick(&[0, 300, 1000, 3000]);
         // Half of the rounds have it in for one host: then the others have no excuse.
         let focus = random.chance(2).then(|| random.below(hosts) + 1);
-        let count = 2 + random.below(5);
+        let most = if random.chance(2) { 4 } else { 9 };
+        let count = 2 + random.below(most);
         let mut faults: Vec<Fault> =
             (0..count).map(|_| draw_fault(&mut random, hosts, focus)).collect();
         faults.sort_by_key(|fault| fault.at_ms);
@@ -170,9 +176,11 @@ fn draw_kind(random: &mut Random, hosts: usize, focus: Option<Host>) -> Kind {
             *random.pick(&[Trouble::Fails, Trouble::Hangs, Trouble::Slow, Trouble::Slow]),
         ),
         11 => {
-            let action = *random.pick(&["start", "stop", "monitor"]);
             let trouble = *random.pick(&[Trouble::Fails, Trouble::Hangs]);
-            Kind::Agent((*random.pick(&RESOURCES)).into(), action.into(), host, trouble)
+            let resource = if random.chance(4) { ROLES } else { *random.pick(&RESOURCES) };
+            let count = if resource == ROLES { ACTIONS.len() } else { 3 };
+            let action = *random.pick(&ACTIONS[..count]);
+            Kind::Agent(resource.into(), action.into(), host, trouble)
         }
         12 => Kind::FillDisk(host),
         13 => Kind::Hog(host),
@@ -197,8 +205,9 @@ fn draw_split(random: &mut Random, hosts: usize, host: Host, alone: bool) -> Kin
 
 fn draw_command(random: &mut Random, host: Host) -> Command {
     let resource = || RESOURCES.map(str::to_owned);
-    match random.below(10) {
+    match random.below(11) {
         0..3 => Command::Update(random.pick(&resource()).clone()),
+        10 => Command::Update(ROLES.to_owned()),
         3 => Command::Standby(host),
         4 => Command::Move(random.pick(&resource()[..3]).clone(), host),
         5 => Command::Disable(random.pick(&resource()).clone()),
@@ -316,7 +325,7 @@ impl<'a> Words<'a> {
 
     fn resource(&mut self) -> Result<String, String> {
         let word = self.next()?;
-        if RESOURCES.contains(&word) {
+        if word == ROLES || RESOURCES.contains(&word) {
             Ok(word.to_owned())
         } else {
             Err(format!("there is no resource '{word}'"))
@@ -324,10 +333,9 @@ impl<'a> Words<'a> {
     }
 
     fn action(&mut self) -> Result<String, String> {
-        match self.next()? {
-            word @ ("start" | "stop" | "monitor") => Ok(word.to_owned()),
-            word => Err(format!("'{word}' is not an action")),
-        }
+        let word = self.next()?;
+        let known = ACTIONS.contains(&word).then(|| word.to_owned());
+        known.ok_or_else(|| format!("'{word}' is not an action"))
     }
 
     fn trouble(&mut self) -> Result<Trouble, String> {

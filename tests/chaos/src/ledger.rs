@@ -237,7 +237,8 @@ impl Evidence {
                 End::PowerLost(at) => Some(at).filter(|at| !self.booted(&old.host, *at, new)),
                 End::Stopped(at) => self.cut_off(&old.host, at, new),
             };
-            if let Some(lost_at) = lost_at
+            // What goes on when the new one starts is another violation.
+            if let Some(lost_at) = lost_at.filter(|_| old.to_us() <= new.from_us)
                 && !self.fenced(&old.host, lost_at, new.from_us)
             {
                 found.push(format!(

@@ -33,7 +33,7 @@ fn suspects(kind: &Kind, hosts: usize) -> Vec<Host> {
             None => Vec::new(),
         },
         // What cannot be stopped there may still run.
-        Kind::Agent(_, action, host, _) if action == "stop" => vec![*host],
+        Kind::Agent(_, action, host, _) if action == "stop" || action == "demote" => vec![*host],
         Kind::Agent(..) | Kind::Device(..) | Kind::Operator(_) => Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::faults::{EXTRA, Kind, RESOURCES, Script, host_name};
+use crate::faults::{EXTRA, Kind, PROMOTED, RESOURCES, ROLES, Script, host_name};
 use crate::ledger::Evidence;
 use crate::need::fences_allowed;
 use crate::stage::{EVERYWHERE, Stage, keep_mounts_private, undo};
@@ -219,11 +219,13 @@ impl<'a> Round<'a> {
         let state = self.status(&dc)?;
         ensure!(state["state"] == "S_IDLE", "the DC {dc} is in state {}", state["state"]);
         let evidence = self.stage.evidence()?;
-        for resource in RESOURCES.iter().chain([&EVERYWHERE]) {
-            let wanted = if *resource == EVERYWHERE { self.script.hosts } else { 1 };
+        for resource in RESOURCES.into_iter().chain([EVERYWHERE, ROLES, PROMOTED]) {
+            let on_all = resource == EVERYWHERE || resource == ROLES;
+            let wanted = if on_all { self.script.hosts } else { 1 };
             let active = evidence.active(resource);
             ensure!(active.len() == wanted, "{resource} is active on {active:?}");
-            let line = format!("crm_resource -r {resource} -g value");
+            let configured = if resource == PROMOTED { ROLES } else { resource };
+            let line = format!("crm_resource -r {configured} -g value");
             let value = self.stage.ask(&dc, &line)?;
             let right = active.iter().all(|(_, active)| active == value.trim());
             ensure!(right, "{resource} is active as {active:?}, and {} is wanted", value.trim());
@@ -295,10 +297,10 @@ impl<'a> Round<'a> {
 
 /// What the ledger alone shows.
 fn safety(evidence: &Evidence) -> Vec<String> {
-    let names: Vec<&str> = RESOURCES.into_iter().chain([EXTRA]).collect();
+    let names: Vec<&str> = RESOURCES.into_iter().chain([PROMOTED, EXTRA]).collect();
     let mut found = evidence.at_most_one_active(&names);
     found.extend(evidence.nothing_starts_before_the_fence(&names));
-    let all: Vec<&str> = names.into_iter().chain([EVERYWHERE]).collect();
+    let all: Vec<&str> = names.into_iter().chain([EVERYWHERE, ROLES]).collect();
     found.extend(evidence.stops_get_what_starts_got(&all));
     found
 }

@@ -15,7 +15,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use tests_lab::{BMC_PASSWORD, BMC_USER, Bmc, Lab};
 
-use crate::faults::{Command, EXTRA, FLAP_MS, Fault, Host, Kind, RESOURCES, Trouble, host_name};
+use crate::faults::{
+    Command, EXTRA, FLAP_MS, Fault, Host, Kind, RESOURCES, ROLES, Trouble, host_name,
+};
 use crate::ledger::{Cut, Evidence, Power, read};
 
 /// The resource that runs on all hosts.
@@ -173,6 +175,9 @@ impl Stage {
             must(&format!("systole resource create {id} ocf:chaos:ledger value=v0 {more}"))
         };
         create(EVERYWHERE, &format!("{AGENT_TIMES} --clone"))?;
+        let monitor = "op monitor interval=900ms timeout=10s role=Promoted";
+        let roles = "op promote timeout=10s op demote timeout=10s --promotable";
+        create(ROLES, &format!("{AGENT_TIMES} {monitor} {roles}"))?;
         for id in SINGLE {
             create(id, AGENT_TIMES)?;
         }
