@@ -38,7 +38,7 @@ pub struct Report {
     pub settled: Duration,
     /// The longest time for which the machine did not run us.
     pub stall: Duration,
-    /// Hosts that were off, or without a daemon, when the faults were over.
+    /// How often a host was off, or without a daemon, after the faults, and had to be started.
     pub started: usize,
 }
 
@@ -89,7 +89,6 @@ impl<'a> Round<'a> {
             faults.into_iter().for_each(|fault| _ = fault.join());
             self.stage.note("the faults are over");
             self.stage.repair();
-            report.started = self.stage.start_what_is_off();
             self.ended.store(true, Ordering::Relaxed);
             writers.into_iter().for_each(|writer| _ = writer.join());
             stalls.join().unwrap_or_default()
@@ -150,7 +149,13 @@ impl<'a> Round<'a> {
     /// Has everything run again after the faults, as an operator would, or says what does not.
     fn settle(&self, report: &mut Report) {
         let begun = Instant::now();
-        let settled = self.wait(Self::formed).and_then(|()| {
+        let mut started = 0;
+        let formed = self.wait(|round| {
+            started += round.stage.start_what_is_off();
+            round.formed()
+        });
+        report.started = started;
+        let settled = formed.and_then(|()| {
             self.undo();
             self.wait(Self::settled)
         });
@@ -173,7 +178,7 @@ impl<'a> Round<'a> {
     }
 
     /// Waits until a condition holds, twice in a row; else says why it does not.
-    fn wait(&self, condition: fn(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    fn wait(&self, mut condition: impl FnMut(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut before = false;
         loop {
