@@ -95,12 +95,13 @@ fn tell(round: u64, seed: u64, script: &Script, report: &Report) {
     let verdict = report.violations.first().map_or("passed", String::as_str);
     println!(
         "round {round}: seed {seed}, {} hosts, {} faults, {} fences, {} changes, runs again after \
-         {:.1} s (longest pause of the machine {:.1} s): {verdict}",
+         {:.1} s and {} starts by hand (longest pause of the machine {:.1} s): {verdict}",
         script.hosts,
         script.faults.len(),
         report.fences,
         report.acknowledged,
         report.settled.as_secs_f64(),
+        report.started,
         report.stall.as_secs_f64(),
     );
 }

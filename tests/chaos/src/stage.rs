@@ -423,11 +423,18 @@ impl Stage {
         }
     }
 
-    /// Starts what is off or has ended; how many hosts that were.
+    /// Starts what is off, and not only because a fence is under way, or has ended; how many hosts
+    /// that were.
     pub(crate) fn start_what_is_off(&self) -> usize {
+        const STAYS_OFF: Duration = Duration::from_secs(3);
+        let events = self.lab.power_log().events();
+        let switched = |host: &str| events.iter().rfind(|event| event.host == host);
         let mut started = 0;
         for host in self.lab.nodes() {
             let Ok(processes) = self.lab.processes(host) else {
+                if switched(host).is_some_and(|event| event.at.elapsed() < STAYS_OFF) {
+                    continue;
+                }
                 self.note(&format!("{host} is off and is switched on"));
                 let _ = self.lab.power_on(host);
                 started += 1;
