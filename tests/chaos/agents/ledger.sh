@@ -4,14 +4,15 @@
 # a stop stops nothing and a monitor finds nothing.
 export LC_ALL=C
 outside=@OUTSIDE@
-state=/run/chaos
+# Emptied when the host boots. It lies outside so that a migration can bring something there.
+state=$outside/state/$HOSTNAME
 id=${OCF_RESOURCE_INSTANCE%%:*}
 file=$state/$id.$OCF_RESKEY_value
 
 record() {
     local boot=none
     [ -r /run/boot ] && read -r boot </run/boot
-    printf '%s %s %s %s\n' "$EPOCHREALTIME" "$HOSTNAME" "$boot" "$*" >>"$outside/ledger"
+    printf '%s %s %s %s\n' "$EPOCHREALTIME" "${on:-$HOSTNAME}" "$boot" "$*" >>"$outside/ledger"
 }
 
 demote() {
@@ -49,6 +50,8 @@ meta-data)
     <action name="monitor" timeout="10s" interval="1s"/>
     <action name="promote" timeout="10s"/>
     <action name="demote" timeout="10s"/>
+    <action name="migrate_to" timeout="10s"/>
+    <action name="migrate_from" timeout="10s"/>
     <action name="meta-data" timeout="5s"/>
     <action name="validate-all" timeout="5s"/>
   </actions>
@@ -57,7 +60,6 @@ END
     ;;
 start)
     trouble start
-    mkdir -p $state
     if [ ! -e "$file" ]; then
         record start "$id" "$OCF_RESKEY_value"
         : >"$file"
@@ -87,6 +89,20 @@ promote)
 demote)
     trouble demote
     demote
+    ;;
+migrate_to)
+    trouble migrate_to
+    target=$OCF_RESKEY_CRM_meta_migrate_target
+    # Both hosts must be there for it.
+    [ -e "$file" ] && ping -q -c 1 -W 1 "$target" >/dev/null || exit 1
+    rm "$file"
+    record stop "$id" "$OCF_RESKEY_value"
+    on=$target record start "$id" "$OCF_RESKEY_value"
+    : >"$outside/state/$target/$id.$OCF_RESKEY_value"
+    ;;
+migrate_from)
+    trouble migrate_from
+    [ -e "$file" ] || exit 1
     ;;
 validate-all) ;;
 *) exit 3 ;;

@@ -11,14 +11,18 @@ use crate::random::Random;
 
 /// Names of the resources whose activity is recorded, without the clone.
 pub(crate) const RESOURCES: [&str; 5] = ["alpha", "beta", "gamma", "first", "second"];
+/// The one of them that migrates.
+pub(crate) const MIGRATES: &str = "gamma";
 /// A clone of which one instance is promoted, and the name of that one's activity.
 pub(crate) const ROLES: &str = "roles";
 pub(crate) const PROMOTED: &str = "roles.promoted";
 /// The resource that an operator makes and deletes again.
 pub(crate) const EXTRA: &str = "extra";
 
-/// What agents are told to do, the last two only where something is promoted.
-const ACTIONS: [&str; 5] = ["start", "stop", "monitor", "promote", "demote"];
+/// What all agents are told to do, what those of [`ROLES`] are, and those of [`MIGRATES`].
+const ACTIONS: [&str; 3] = ["start", "stop", "monitor"];
+const ROLE_ACTIONS: [&str; 5] = ["start", "stop", "monitor", "promote", "demote"];
+const MIGRATION_ACTIONS: [&str; 5] = ["start", "stop", "monitor", "migrate_to", "migrate_from"];
 /// Within which time faults begin.
 const BEGIN_MS_MAX: u64 = 14_000;
 const LAST_MS_MAX: u64 = 6_000;
@@ -29,6 +33,15 @@ const SHORT_MS: u64 = 1_500;
 pub(crate) const FLAP_MS: [u64; 4] = [150, 400, 250, 600];
 /// Time from an outage to the next one.
 pub(crate) const OUTAGE_MS: u64 = (FLAP_MS[0] + FLAP_MS[1] + FLAP_MS[2] + FLAP_MS[3]) / 2;
+
+/// What the agent of a resource is told to do.
+fn actions(resource: &str) -> &'static [&'static str] {
+    match resource {
+        ROLES => &ROLE_ACTIONS,
+        MIGRATES => &MIGRATION_ACTIONS,
+        _ => &ACTIONS,
+    }
+}
 
 /// A number of a host, from 1.
 pub(crate) type Host = usize;
@@ -70,6 +83,8 @@ pub enum Command {
     Cleanup,
     /// Sets a transient attribute of a node.
     Attribute(Host),
+    /// Has a node leave in good order; it starts again in the end.
+    Leave(Host),
 }
 
 /// A kind of fault with those that it hits.
@@ -160,7 +175,8 @@ fn draw_kind(random: &mut Random, hosts: usize, focus: Option<Host>) -> Kind {
     match random.below(16) {
         0 => Kind::CutPower(vec![host]),
         1 if focus.is_none() => {
-            let hit = (1..=hosts).filter(|_| random.chance(2)).collect::<Vec<_>>();
+            let all = random.chance(3);
+            let hit = (1..=hosts).filter(|_| all || random.chance(2)).collect::<Vec<_>>();
             Kind::CutPower(if hit.is_empty() { vec![host] } else { hit })
         }
         1 | 2 => Kind::KillDaemon(host),
@@ -178,8 +194,7 @@ fn draw_kind(random: &mut Random, hosts: usize, focus: Option<Host>) -> Kind {
         11 => {
             let trouble = *random.pick(&[Trouble::Fails, Trouble::Hangs]);
             let resource = if random.chance(4) { ROLES } else { *random.pick(&RESOURCES) };
-            let count = if resource == ROLES { ACTIONS.len() } else { 3 };
-            let action = *random.pick(&ACTIONS[..count]);
+            let action = *random.pick(actions(resource));
             Kind::Agent(resource.into(), action.into(), host, trouble)
         }
         12 => Kind::FillDisk(host),
@@ -205,9 +220,11 @@ fn draw_split(random: &mut Random, hosts: usize, host: Host, alone: bool) -> Kin
 
 fn draw_command(random: &mut Random, host: Host) -> Command {
     let resource = || RESOURCES.map(str::to_owned);
-    match random.below(11) {
+    match random.below(14) {
         0..3 => Command::Update(random.pick(&resource()).clone()),
         10 => Command::Update(ROLES.to_owned()),
+        11 => Command::Leave(host),
+        12 => Command::Move(MIGRATES.to_owned(), host),
         3 => Command::Standby(host),
         4 => Command::Move(random.pick(&resource()[..3]).clone(), host),
         5 => Command::Disable(random.pick(&resource()).clone()),
@@ -245,6 +262,7 @@ impl Display for Command {
             Self::Create => f.write_str("create"),
             Self::Cleanup => f.write_str("cleanup"),
             Self::Attribute(host) => write!(f, "attribute node{host}"),
+            Self::Leave(host) => write!(f, "leave node{host}"),
         }
     }
 }
@@ -332,9 +350,9 @@ impl<'a> Words<'a> {
         }
     }
 
-    fn action(&mut self) -> Result<String, String> {
+    fn action(&mut self, resource: &str) -> Result<String, String> {
         let word = self.next()?;
-        let known = ACTIONS.contains(&word).then(|| word.to_owned());
+        let known = actions(resource).contains(&word).then(|| word.to_owned());
         known.ok_or_else(|| format!("'{word}' is not an action"))
     }
 
@@ -358,6 +376,7 @@ impl<'a> Words<'a> {
             "create" => Command::Create,
             "cleanup" => Command::Cleanup,
             "attribute" => Command::Attribute(self.host()?),
+            "leave" => Command::Leave(self.host()?),
             word => return Err(format!("'{word}' is not an operator's command")),
         })
     }
@@ -379,7 +398,11 @@ impl<'a> Words<'a> {
             "flap" => Kind::Flap(self.host()?),
             "lose" => Kind::Lose(self.host()?, self.number()?),
             "device" => Kind::Device(self.host()?, self.trouble()?),
-            "agent" => Kind::Agent(self.resource()?, self.action()?, self.host()?, self.trouble()?),
+            "agent" => {
+                let resource = self.resource()?;
+                let action = self.action(&resource)?;
+                Kind::Agent(resource, action, self.host()?, self.trouble()?)
+            }
             "fill-disk" => Kind::FillDisk(self.host()?),
             "hog" => Kind::Hog(self.host()?),
             "operator" => Kind::Operator(self.command()?),
@@ -462,7 +485,7 @@ mod tests {
             .collect();
         kinds.sort();
         kinds.dedup();
-        assert_eq!(kinds.len(), 12 + 9, "{kinds:?}");
+        assert_eq!(kinds.len(), 12 + 10, "{kinds:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use tests_lab::{BMC_PASSWORD, BMC_USER, Bmc, Lab};
 
 use crate::faults::{
-    Command, EXTRA, FLAP_MS, Fault, Host, Kind, RESOURCES, ROLES, Trouble, host_name,
+    Command, EXTRA, FLAP_MS, Fault, Host, Kind, MIGRATES, RESOURCES, ROLES, Trouble, host_name,
 };
 use crate::ledger::{Cut, Evidence, Power, read};
 
@@ -34,6 +34,8 @@ const SCRIPTS: [(&str, &str); 3] = [
 const AGENT: &str = "/usr/lib/ocf/resource.d/chaos";
 const AGENT_TIMES: &str =
     "op monitor interval=1s timeout=10s op start timeout=10s op stop timeout=10s";
+const MIGRATION: &str =
+    "op migrate_to timeout=10s op migrate_from timeout=10s meta allow-migrate=true";
 /// Where a node keeps the CIB.
 const DISK: &str = "/var/lib/pacemaker";
 /// Room there.
@@ -179,7 +181,8 @@ impl Stage {
         let roles = "op promote timeout=10s op demote timeout=10s --promotable";
         create(ROLES, &format!("{AGENT_TIMES} {monitor} {roles}"))?;
         for id in SINGLE {
-            create(id, AGENT_TIMES)?;
+            let migrates = if id == MIGRATES { MIGRATION } else { "" };
+            create(id, &format!("{AGENT_TIMES} {migrates}"))?;
         }
         RESOURCES[SINGLE.len()..]
             .iter()
@@ -263,6 +266,10 @@ impl Stage {
                 let hog = format!("exec timeout {left:.1} sh -c 'while :; do :; done'");
                 (0..2).try_for_each(|_| Ok(lab.spawn(&host_name(*host), &["sh", "-c", &hog])?))
             }
+            Kind::Operator(Command::Leave(host)) => {
+                self.run(&host_name(*host), "systole cluster stop");
+                Ok(())
+            }
             Kind::Operator(command) => {
                 self.operate(number, command);
                 Ok(())
@@ -290,6 +297,7 @@ impl Stage {
             }
             Kind::FillDisk(host) => remove(&self.filler(&host_name(*host))?),
             Kind::KillDaemon(_) | Kind::Hog(_) => Ok(()),
+            Kind::Operator(Command::Leave(host)) => self.start_daemon(&host_name(*host)),
             Kind::Operator(command) => {
                 if let Some(line) = undo(command) {
                     self.run(&self.operators_host(number), &line);
@@ -400,6 +408,8 @@ impl Stage {
                 format!("{resource} create {EXTRA} ocf:chaos:ledger value=v0 {AGENT_TIMES}")
             }
             Command::Cleanup => "crm_resource --cleanup".to_owned(),
+            // That is done on the node itself.
+            Command::Leave(_) => return,
             Command::Attribute(host) => {
                 format!("attrd_updater -n chaos -U {} -N node{host}", number + 1)
             }
@@ -443,12 +453,16 @@ impl Stage {
             let runs = |part: &str| processes.iter().any(|(_, line)| line.contains(part));
             if !runs("host.sh") && !runs(DAEMON) {
                 self.note(&format!("{host} has no daemon, one is started"));
-                let script = self.folder().join("host.sh");
-                let _ = self.lab.spawn(host, &[script.as_os_str(), "0".as_ref()]);
+                let _ = self.start_daemon(host);
                 started += 1;
             }
         }
         started
+    }
+
+    fn start_daemon(&self, host: &str) -> anyhow::Result<()> {
+        let script = self.folder().join("host.sh");
+        Ok(self.lab.spawn(host, &[script.as_os_str(), "0".as_ref()])?)
     }
 
     /// Copies what tells about the round.
@@ -509,8 +523,10 @@ pub(crate) fn undo(command: &Command) -> Option<String> {
         Command::Disable(id) => format!("systole resource enable {id}"),
         Command::Maintenance => "systole property set maintenance-mode=".to_owned(),
         Command::Create => format!("systole resource delete {EXTRA}"),
-        Command::Update(_) | Command::Fence(_) | Command::Cleanup | Command::Attribute(_) => {
-            return None;
-        }
+        Command::Update(_)
+        | Command::Fence(_)
+        | Command::Cleanup
+        | Command::Attribute(_)
+        | Command::Leave(_) => return None,
     })
 }
