@@ -15,6 +15,11 @@ record() {
     printf '%s %s %s %s\n' "$EPOCHREALTIME" "${on:-$HOSTNAME}" "$boot" "$*" >>"$outside/ledger"
 }
 
+score() {
+    [ "$id" = roles ] && timeout 3 crm_attribute --promotion -v 10 -l reboot 2>/dev/null
+    true
+}
+
 demote() {
     rm -f "$file.promoted"
     record stop "$id.promoted" "$OCF_RESKEY_value"
@@ -64,9 +69,7 @@ start)
         record start "$id" "$OCF_RESKEY_value"
         : >"$file"
     fi
-    # Where it is not to be promoted, nobody looks at the score.
-    crm_attribute --promotion -v 10 -l reboot 2>/dev/null
-    true
+    score
     ;;
 stop)
     trouble stop
@@ -76,8 +79,11 @@ stop)
     ;;
 monitor)
     trouble monitor
-    [ -e "$file.promoted" ] && exit 8
     [ -e "$file" ] || exit 7
+    # The score does not outlive the daemon.
+    score
+    [ -e "$file.promoted" ] && exit 8
+    exit 0
     ;;
 promote)
     trouble promote
