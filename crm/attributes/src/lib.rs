@@ -2,16 +2,20 @@
 //!
 //! Changes travel in the ring's total order, so all members compute the same table. One member,
 //! the writer, puts what changed into the CIB's `<status>`, held back by each attribute's dampening
-//! (`attrd_updater -d`). A node's values go when it leaves the membership; on a merge every node
-//! tells its own values anew, so a node is the authority on itself.
+//! (`attrd_updater -d`). A node's values go when it leaves the membership. In every view each node
+//! tells its own values, so a node is the authority on itself, and replicas are compared (`merge`).
 
 #![forbid(unsafe_code)]
+
+mod merge;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use membership_base::Instant;
 use serde::{Deserialize, Serialize};
+
+use merge::Merge;
 
 /// What is to become of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,8 +85,13 @@ impl Update {
 pub enum Message {
     /// Changes, applied in this order.
     Update(Vec<Update>),
-    /// All values of the sender's own node, after a merge. They replace what others remembered.
-    Own(Vec<Update>),
+    /// All values that the sender's own node had when a view began.
+    Own {
+        /// The view's number; in another view this is ignored.
+        view: u64,
+        /// The values.
+        values: Vec<Update>,
+    },
     /// Removes all of a node's attributes whose name starts with the prefix (all if empty).
     Clear {
         /// The node.
@@ -95,8 +104,16 @@ pub enum Message {
 /// What a replica is told.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A new membership, as node names.
-    View(Vec<String>),
+    /// A new membership.
+    View {
+        /// Its number.
+        id: u64,
+        /// The nodes' names.
+        members: Vec<String>,
+        /// Whether one of them was not with this node in the view before up to its end, so that its
+        /// table may be another one.
+        apart: bool,
+    },
     /// A message in the total order, with its sender's name.
     Delivered(String, Message),
     /// Whether this node writes to the CIB from now on.
@@ -115,6 +132,8 @@ pub enum Effect {
     Broadcast(Message),
     /// Put these into the CIB's `<status>`.
     Write(Vec<Written>),
+    /// Something is wrong that an operator should know.
+    Error(String),
 }
 
 /// One value for the CIB.
@@ -136,9 +155,15 @@ struct Attribute {
     private: bool,
     set: Option<String>,
     values: BTreeMap<String, String>,
-    /// Nodes whose value the CIB does not have yet.
-    dirty: BTreeSet<String>,
-    due: Option<Instant>,
+}
+
+/// What the CIB does not have yet of an attribute; only the writer keeps that.
+#[derive(Clone, Debug)]
+struct Unwritten {
+    nodes: BTreeSet<String>,
+    due: Instant,
+    /// See [`Written::set`]; the attribute itself may be gone.
+    set: Option<String>,
 }
 
 /// The replica of one node.
@@ -148,6 +173,11 @@ pub struct Attributes {
     members: BTreeSet<String>,
     table: BTreeMap<String, Attribute>,
     writer: bool,
+    unwritten: BTreeMap<String, Unwritten>,
+    /// What the members of the view tell each other; until all have, tables may differ.
+    merge: Option<Merge>,
+    /// The view's number.
+    view: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -159,6 +189,9 @@ impl Attributes {
             members: BTreeSet::new(),
             table: BTreeMap::new(),
             writer: false,
+            unwritten: BTreeMap::new(),
+            merge: None,
+            view: 0,
             effects: VecDeque::new(),
         }
     }
@@ -173,17 +206,22 @@ impl Attributes {
     /// Takes one input; drain [`Attributes::poll_effect`] before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::View(names) => self.view(names),
-            Input::Delivered(_, Message::Update(updates)) => {
-                updates.into_iter().for_each(|u| self.apply(now, u));
+            Input::View { id, members, apart } => self.view(id, members, apart),
+            Input::Delivered(sender, Message::Own { view, values }) => {
+                self.told(now, sender, view, values);
             }
-            Input::Delivered(sender, Message::Own(updates)) => self.adopt(now, &sender, updates),
-            Input::Delivered(_, Message::Clear { node, prefix }) => self.clear(now, &node, &prefix),
+            Input::Delivered(_, change) => {
+                self.remember(&change);
+                self.change(now, change);
+            }
             Input::Writer(writer) => {
-                if writer && !self.writer {
-                    self.mark_all(now);
-                }
+                let begins = writer && !self.writer;
                 self.writer = writer;
+                if begins {
+                    self.mark_all(now);
+                } else if !writer {
+                    self.unwritten.clear();
+                }
             }
             Input::Refresh => self.mark_all(now),
             Input::Stored(stored) => self.remove_stale(stored),
@@ -203,10 +241,7 @@ impl Attributes {
 
     /// When [`Attributes::handle_timeout`] is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.writer {
-            return None;
-        }
-        self.table.values().filter_map(|a| a.due).min()
+        self.unwritten.values().map(|u| u.due).min()
     }
 
     /// The value of attribute `name` of `node`.
@@ -221,52 +256,11 @@ impl Attributes {
         })
     }
 
-    fn view(&mut self, names: Vec<String>) {
-        let members: BTreeSet<String> = names.into_iter().collect();
-        let gained = members.difference(&self.members).any(|name| *name != self.local);
-        for attribute in self.table.values_mut() {
-            attribute.values.retain(|node, _| members.contains(node));
-            attribute.dirty.retain(|node| members.contains(node));
-        }
-        self.table.retain(|_, a| !a.values.is_empty() || !a.dirty.is_empty());
-        self.members = members;
-        if gained {
-            let own = self.own();
-            self.effects.push_back(Effect::Broadcast(Message::Own(own)));
-        }
-    }
-
-    fn own(&self) -> Vec<Update> {
-        let own = |(name, a): (&String, &Attribute)| {
-            Some(Update {
-                dampen_ms: Some(a.dampen_ms),
-                private: a.private,
-                set: a.set.clone(),
-                ..Update::set(&self.local, name, a.values.get(&self.local)?)
-            })
-        };
-        self.table.iter().filter_map(own).collect()
-    }
-
-    fn adopt(&mut self, now: Instant, sender: &str, updates: Vec<Update>) {
-        let kept: BTreeSet<String> = updates.iter().map(|u| u.name.clone()).collect();
-        let stale: Vec<String> = self
-            .table
-            .iter()
-            .filter(|(name, a)| a.values.contains_key(sender) && !kept.contains(*name))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in stale {
-            self.apply(now, Update::new(sender, &name, Change::Delete));
-        }
-        for update in updates.into_iter().filter(|u| u.node == sender) {
-            let (name, node) = (update.name.clone(), update.node.clone());
-            self.apply(now, update);
-            // The CIB may be another partition's: write even what this replica already had.
-            if let Some(attribute) = self.table.get_mut(&name) {
-                attribute.dirty.insert(node);
-                attribute.due.get_or_insert(now);
-            }
+    fn change(&mut self, now: Instant, change: Message) {
+        match change {
+            Message::Update(updates) => updates.into_iter().for_each(|u| self.apply(now, u)),
+            Message::Clear { node, prefix } => self.clear(now, &node, &prefix),
+            Message::Own { .. } => {}
         }
     }
 
@@ -279,7 +273,8 @@ impl Attributes {
     }
 
     fn apply(&mut self, now: Instant, update: Update) {
-        let attribute = self.table.entry(update.name).or_default();
+        let name = update.name;
+        let attribute = self.table.entry(name.clone()).or_default();
         if let Some(dampen_ms) = update.dampen_ms {
             attribute.dampen_ms = dampen_ms;
         }
@@ -301,8 +296,16 @@ impl Attributes {
             Some(value) => attribute.values.insert(update.node.clone(), value),
             None => attribute.values.remove(&update.node),
         };
-        attribute.dirty.insert(update.node);
-        attribute.due = Some(now + Duration::from_millis(attribute.dampen_ms));
+        let due = now + Duration::from_millis(attribute.dampen_ms);
+        if self.writer && !attribute.private {
+            let unwritten = self.unwritten.entry(name).or_insert_with(|| Unwritten {
+                nodes: BTreeSet::new(),
+                due,
+                set: None,
+            });
+            unwritten.nodes.insert(update.node);
+            (unwritten.due, unwritten.set) = (due, attribute.set.clone());
+        }
     }
 
     fn remove_stale(&mut self, stored: Vec<Written>) {
@@ -315,29 +318,29 @@ impl Attributes {
     }
 
     fn mark_all(&mut self, now: Instant) {
-        for attribute in self.table.values_mut() {
-            attribute.dirty.extend(attribute.values.keys().cloned());
-            attribute.due = Some(now);
+        if !self.writer {
+            return;
+        }
+        for (name, attribute) in self.table.iter().filter(|(_, a)| !a.private) {
+            let unwritten = self.unwritten.entry(name.clone()).or_insert_with(|| Unwritten {
+                nodes: BTreeSet::new(),
+                due: now,
+                set: None,
+            });
+            unwritten.nodes.extend(attribute.values.keys().cloned());
+            (unwritten.due, unwritten.set) = (now, attribute.set.clone());
         }
     }
 
     fn write_due(&mut self, now: Instant) {
-        if !self.writer {
-            return;
-        }
+        let due: Vec<String> =
+            self.unwritten.iter().filter(|(_, u)| u.due <= now).map(|(n, _)| n.clone()).collect();
         let mut written = Vec::new();
-        for (name, attribute) in &mut self.table {
-            if attribute.due.is_none_or(|due| due > now) {
-                continue;
-            }
-            attribute.due = None;
-            for node in std::mem::take(&mut attribute.dirty) {
-                if attribute.private {
-                    continue;
-                }
-                let value = attribute.values.get(&node).cloned();
-                let set = attribute.set.clone();
-                written.push(Written { node, name: name.clone(), value, set });
+        for name in due {
+            let Some(Unwritten { nodes, set, .. }) = self.unwritten.remove(&name) else { continue };
+            for node in nodes {
+                let value = self.get(&node, &name).map(str::to_owned);
+                written.push(Written { node, name: name.clone(), value, set: set.clone() });
             }
         }
         if !written.is_empty() {
@@ -362,112 +365,4 @@ fn add(old: Option<&str>, n: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: u64) -> Instant {
-        Instant(ms * 1_000_000)
-    }
-
-    fn written(attributes: &mut Attributes) -> Vec<(String, Option<String>)> {
-        let mut out = Vec::new();
-        while let Some(effect) = attributes.poll_effect() {
-            if let Effect::Write(list) = effect {
-                out.extend(list.into_iter().map(|w| (w.name, w.value)));
-            }
-        }
-        out
-    }
-
-    fn update(update: Update) -> Input {
-        Input::Delivered("n1".into(), Message::Update(vec![update]))
-    }
-
-    fn writer() -> Attributes {
-        let mut attributes = Attributes::new("n1");
-        attributes.handle(at(0), Input::View(vec!["n1".into(), "n2".into()]));
-        attributes.handle(at(0), Input::Writer(true));
-        written(&mut attributes);
-        attributes
-    }
-
-    #[test]
-    fn counters_count_up_to_infinity() {
-        let mut attributes = writer();
-        for (value, expected) in
-            [("value++", "1"), ("value+=5", "6"), ("INFINITY", "INFINITY"), ("value++", "INFINITY")]
-        {
-            let change = Change::parse(value);
-            attributes.handle(at(1), update(Update::new("n2", "fail-count-x", change)));
-            assert_eq!(attributes.get("n2", "fail-count-x"), Some(expected));
-        }
-    }
-
-    #[test]
-    fn dampening_writes_the_last_value_once() {
-        let mut attributes = writer();
-        for (ms, value) in [(0, "1"), (50, "2"), (90, "3")] {
-            let mut change = Update::set("n1", "ping", value);
-            change.dampen_ms = Some(100);
-            attributes.handle(at(ms), update(change));
-        }
-        assert_eq!(written(&mut attributes), []);
-        assert_eq!(attributes.poll_timeout(), Some(at(190)));
-        attributes.handle_timeout(at(190));
-        assert_eq!(written(&mut attributes), [("ping".into(), Some("3".into()))]);
-        assert_eq!(attributes.poll_timeout(), None);
-    }
-
-    #[test]
-    fn a_lost_node_takes_its_values_along_and_tells_them_again() {
-        let mut attributes = writer();
-        attributes.handle(at(0), update(Update::set("n2", "a", "1")));
-        written(&mut attributes);
-        attributes.handle(at(1), Input::View(vec!["n1".into()]));
-        assert_eq!(attributes.get("n2", "a"), None);
-        attributes.handle(at(2), Input::View(vec!["n1".into(), "n2".into()]));
-        assert_eq!(attributes.poll_effect(), Some(Effect::Broadcast(Message::Own(vec![]))));
-        let own = Message::Own(vec![Update::set("n2", "b", "2")]);
-        attributes.handle(at(3), Input::Delivered("n2".into(), own));
-        assert_eq!(written(&mut attributes), [("b".into(), Some("2".into()))]);
-    }
-
-    #[test]
-    fn what_the_cib_has_and_nobody_knows_is_removed() {
-        let mut attributes = writer();
-        attributes.handle(at(0), update(Update::set("n2", "a", "1")));
-        written(&mut attributes);
-        let stored = |name: &str| Written {
-            node: "n2".into(),
-            name: name.into(),
-            value: None,
-            set: Some("status-2".into()),
-        };
-        attributes.handle(at(1), Input::Stored(vec![stored("a"), stored("stale")]));
-        assert_eq!(written(&mut attributes), [("stale".into(), None)]);
-    }
-
-    #[test]
-    fn what_a_node_has_from_the_start_is_told_and_written_like_all_else() {
-        let mut alone = Attributes::new("n1").with_own("set", "1");
-        alone.handle(at(0), Input::View(vec!["n1".into()]));
-        alone.handle(at(0), Input::Writer(true));
-        assert_eq!(written(&mut alone), [("set".into(), Some("1".into()))]);
-        alone.handle(at(1), Input::View(vec!["n1".into(), "n2".into()]));
-        let told = Effect::Broadcast(Message::Own(vec![Update {
-            dampen_ms: Some(0),
-            ..Update::set("n1", "set", "1")
-        }]));
-        assert_eq!(alone.poll_effect(), Some(told));
-    }
-
-    #[test]
-    fn private_attributes_stay_out_of_the_cib() {
-        let mut attributes = writer();
-        let mut secret = Update::set("n1", "a", "1");
-        secret.private = true;
-        attributes.handle(at(0), update(secret));
-        assert_eq!(written(&mut attributes), []);
-        assert_eq!(attributes.get("n1", "a"), Some("1"));
-    }
-}
+mod tests;

@@ -198,6 +198,11 @@ impl Node {
         self.store.is_synced()
     }
 
+    /// The node attributes as this node has them.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
     /// The local node's name.
     pub fn name(&self) -> &str {
         &self.setup.nodes[&self.setup.local]
@@ -271,10 +276,13 @@ impl Node {
         }));
         self.store.handle(now, cib_store::Input::View(view.clone()));
         self.controller.handle(now, crm_controller::Input::View(view));
-        self.attributes.handle(now, crm_attributes::Input::View(members.clone()));
         let ours = &self.view.came_with_us;
         let newcomers = self.view.members.iter().filter(|id| !ours.contains(id));
-        let newcomers = newcomers.filter_map(|id| self.setup.nodes.get(id).cloned()).collect();
+        let newcomers: Vec<String> =
+            newcomers.filter_map(|id| self.setup.nodes.get(id).cloned()).collect();
+        let (id, apart) = (self.view.id, !newcomers.is_empty());
+        let attributes = crm_attributes::Input::View { id, members: members.clone(), apart };
+        self.attributes.handle(now, attributes);
         self.fencer.handle(now, crm_fencer::Input::View(members));
         self.fencer.handle(now, crm_fencer::Input::Newcomers(newcomers));
     }
@@ -468,6 +476,9 @@ impl Node {
                 let who = cib::internal(cib::ATTRIBUTES);
                 let asker = Asker::Machine { name: "attribute manager", before_plan: true };
                 self.ask_store(now, asker, who, operation, true);
+            }
+            crm_attributes::Effect::Error(text) => {
+                self.effects.push_back(Effect::Log(Level::Error, text));
             }
         }
     }

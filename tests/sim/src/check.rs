@@ -33,6 +33,8 @@ pub struct Checker {
     /// Hosts that were said to be off and are not: what they run does not count, for nobody can know
     /// better. They have to stop it as soon as they hear of it.
     believed_off: BTreeSet<NodeId>,
+    /// The node attributes that members of a view hold after so many of its messages, likewise.
+    attributes: BTreeMap<(u64, Vec<NodeId>, usize), (NodeId, u64)>,
     /// What was violated first.
     pub violation: Option<String>,
 }
@@ -222,6 +224,22 @@ impl Checker {
             let text = format!(
                 "invariant 3: the CIBs of nodes {first} and {host} differ at version {version} in \
                  view {}",
+                view.id
+            );
+            self.fail(text);
+        }
+    }
+
+    /// A host has been handed a message and holds node attributes of this digest, which it takes for
+    /// those of all members: so does everybody who has been handed the same ones.
+    pub fn attributes(&mut self, host: NodeId, view: &View, digest: u64) {
+        let at = self.orders.get(&(view.id, host)).map_or(0, Vec::len);
+        let (first, known) =
+            *self.attributes.entry((view.id, view.members.clone(), at)).or_insert((host, digest));
+        if known != digest {
+            let text = format!(
+                "invariant 3: the node attributes of nodes {first} and {host} differ after message \
+                 {at} of view {}",
                 view.id
             );
             self.fail(text);

@@ -434,7 +434,11 @@ impl World {
                 let view = daemon.delivering.clone();
                 let sender = delivered.sender;
                 daemon.node.handle(now, Input::Delivered(delivered));
+                let agreed = daemon.node.attributes().agreed();
                 self.checker.delivered(id, &view, sender, digest);
+                if let Some(agreed) = agreed {
+                    self.checker.attributes(id, &view, hash(format!("{agreed:?}").as_bytes()));
+                }
             }
             totem::Effect::View(ring) => {
                 let transitional = ring.transitional;
@@ -705,6 +709,8 @@ impl World {
                 resources::role_of(self.cast, usize::try_from(id / 2).unwrap_or(0), "Started").1
             } else if self.loaded && !self.calm && self.rng.chance(30) {
                 self.whim()
+            } else if self.loaded && self.rng.chance(100) {
+                self.count_something()
             } else if self.loaded {
                 let mark = format!("mark-{id}");
                 self.asked.insert(id, mark.clone());
@@ -781,6 +787,10 @@ impl World {
         for host in self.hosts.values() {
             if let Some(daemon) = &host.daemon {
                 self.checker.complete(host.id, daemon.node.cib().root());
+                let agreed = daemon.node.attributes().agreed().is_some();
+                self.checker.require(agreed, || {
+                    format!("the node attributes of node {} were never compared", host.id)
+                });
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crm_api::Request;
-use crm_attributes::Update;
+use crm_attributes::{Change, Update};
 use crm_executor::{Outcome, RunId, Status, code};
 use crm_node::Input;
 use membership_base::NodeId;
@@ -326,5 +326,20 @@ impl World {
         let (id, request) = resources::move_to(self.cast, nth, node);
         self.trace(|| format!("{id} is wanted on node {node}"));
         request
+    }
+
+    /// Node attributes that no rule looks at, of whatever node.
+    pub(super) fn count_something(&mut self) -> Request {
+        let node = format!("node{}", 1 + self.rng.below(self.names.len() as u64));
+        let name = format!("count{}", self.rng.below(3));
+        let change = match self.rng.below(6) {
+            0 => Change::Delete,
+            1 => Change::Set("7".to_owned()),
+            _ => Change::Add(1),
+        };
+        let dampen_ms = self.rng.chance(200).then(|| self.rng.below(2000));
+        let private = name == "count2" && self.rng.chance(500);
+        let update = Update { dampen_ms, private, ..Update::new(&node, &name, change) };
+        Request::UpdateAttributes(vec![update])
     }
 }
