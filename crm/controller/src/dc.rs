@@ -3,7 +3,7 @@
 pub(crate) mod brake;
 mod fences;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crm_attributes::{Change, Update};
@@ -53,6 +53,8 @@ pub(crate) struct Dc {
     /// When a plan is made though nothing has changed.
     recheck_at: Instant,
     joined: bool,
+    /// Members that were told to leave in this view.
+    going: BTreeSet<NodeId>,
     /// What a failed start and a failed stop count, as the last plan says.
     failed_start_offset: String,
     failed_stop_offset: String,
@@ -85,6 +87,7 @@ impl Dc {
             wait_until: None,
             recheck_at: NEVER,
             joined: false,
+            going: BTreeSet::new(),
             failed_start_offset: "INFINITY".to_owned(),
             failed_stop_offset: "INFINITY".to_owned(),
         }
@@ -148,21 +151,24 @@ struct Orders {
     messages: Vec<Message>,
 }
 
+/// The options that the DC writes.
+pub const BOOTSTRAP_OPTIONS: [&str; 4] =
+    ["have-watchdog", "dc-version", "cluster-infrastructure", "cluster-name"];
+
 /// What other programs look for to know what kind of cluster this is.
 fn bootstrap_options(cluster_name: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let pairs: String = [
-        ("have-watchdog", "false"),
-        ("dc-version", &format!("{version}-systole")),
-        ("cluster-infrastructure", "corosync"),
-        ("cluster-name", cluster_name),
-    ]
-    .iter()
-    .map(|(name, value)| {
-        let value = escape(value);
-        format!("<nvpair id=\"cib-bootstrap-options-{name}\" name=\"{name}\" value=\"{value}\"/>")
-    })
-    .collect();
+    let values = ["false", &format!("{version}-systole"), "corosync", cluster_name];
+    let pairs: String = BOOTSTRAP_OPTIONS
+        .iter()
+        .zip(values)
+        .map(|(name, value)| {
+            let value = escape(value);
+            format!(
+                "<nvpair id=\"cib-bootstrap-options-{name}\" name=\"{name}\" value=\"{value}\"/>"
+            )
+        })
+        .collect();
     format!(
         "<crm_config><cluster_property_set id=\"cib-bootstrap-options\">{pairs}\
          </cluster_property_set></crm_config>"
@@ -188,6 +194,12 @@ impl Controller {
     }
 
     pub(crate) fn cib_changed(&mut self, change: CibChange) {
+        // Before the DC is known, all of that is yet to be told.
+        if change.kept_changed && self.dc_node.is_some() {
+            self.told.clear();
+            self.tell_history();
+            self.tell_who_is_there();
+        }
         let Some(dc) = &mut self.dc else { return };
         if change.configuration {
             dc.want_for("the configuration changed", Cause::Configuration);
@@ -195,16 +207,20 @@ impl Controller {
         if change.attributes {
             dc.want_for("a node attribute changed", Cause::Attribute);
         }
-        if change.history_removed {
-            dc.want("operation history was removed");
+        if change.tickets {
+            dc.want("a ticket changed");
+        }
+        if change.history_removed || change.kept_changed {
+            dc.want("operation history was removed or changed");
         }
     }
 
-    /// All members have been heard and hold the same CIB: writes down who is there.
-    pub(crate) fn joined(&mut self, now: Instant) {
-        let members = self.view.members.clone();
-        let local = self.setup.local;
-        let seen = self.synced.clone().unwrap_or_default();
+    /// The DC writes to the CIB which nodes there are and how they stand, and what other programs
+    /// look for.
+    fn tell_who_is_there(&mut self) {
+        let Some(dc) = &self.dc else { return };
+        let (local, members) = (self.setup.local, &self.view.members);
+        let seen = self.synced.as_deref().unwrap_or_default();
         let mut writes = vec![CibWrite::Root(format!(
             "<cib have-quorum=\"{}\" dc-uuid=\"{local}\"/>",
             u8::from(self.view.quorate)
@@ -223,9 +239,11 @@ impl Controller {
         for (id, name) in &self.setup.nodes {
             let name = escape(name);
             if members.contains(id) {
+                // One that leaves as it was told is not to be fenced for that.
+                let expected = if dc.going.contains(id) { "down" } else { "member" };
                 writes.push(CibWrite::Status(format!(
                     "<node_state id=\"{id}\" uname=\"{name}\" in_ccm=\"true\" crmd=\"online\" \
-                     crm-debug-origin=\"join\" join=\"member\" expected=\"member\"/>"
+                     crm-debug-origin=\"join\" join=\"member\" expected=\"{expected}\"/>"
                 )));
             } else if self.confirmed.contains(id) {
                 writes.extend(fenced_state(&id.to_string(), &name));
@@ -243,6 +261,14 @@ impl Controller {
             }
         }
         self.effects.push_back(Effect::Cib(writes));
+    }
+
+    /// All members have been heard and hold the same CIB: the DC begins its work.
+    pub(crate) fn joined(&mut self, now: Instant) {
+        if let Some(dc) = &mut self.dc {
+            dc.going.clear();
+        }
+        self.tell_who_is_there();
         let busy: Vec<(NodeId, Underway)> = self
             .hellos
             .iter()
@@ -251,7 +277,7 @@ impl Controller {
         let delay = self.options.cluster_delay_ms;
         let started = self.started;
         let gained = self.view.quorate && !self.was_quorate;
-        let settles = gained && members.len() < self.setup.nodes.len();
+        let settles = gained && self.view.members.len() < self.setup.nodes.len();
         let deadtime = Duration::from_millis(self.options.dc_deadtime_ms);
         let dc = self.dc.as_mut().expect("joined is called on the DC only");
         dc.joined = true;
@@ -358,6 +384,9 @@ impl Controller {
                 self.effects.push_back(Effect::Cib(vec![CibWrite::Status(format!(
                     "<node_state id=\"{id}\" expected=\"down\"/>"
                 ))]));
+                if let Some(dc) = &mut self.dc {
+                    dc.going.insert(node);
+                }
                 self.broadcast(Message::Go { to: node });
                 self.completed(action.id);
             }

@@ -37,6 +37,7 @@ use membership_base::{Guarantee, Incarnation, Instant, NodeId, View};
 use serde::{Deserialize, Serialize};
 
 pub use agent::operation_digest;
+pub use dc::BOOTSTRAP_OPTIONS;
 pub use history::{History, ResourceHistory};
 pub use machine::Controller;
 pub use underway::Underway;
@@ -289,8 +290,13 @@ pub struct CibChange {
     pub configuration: bool,
     /// A transient attribute.
     pub attributes: bool,
-    /// An entry of the operation history was removed by somebody else than this controller.
+    /// A ticket was granted, revoked or put on standby.
+    pub tickets: bool,
+    /// An entry of the operation history was removed by somebody who is no part of the cluster.
     pub history_removed: bool,
+    /// Somebody who is no part of the cluster has removed or changed more than such entries of what
+    /// the cluster's parts keep in the CIB themselves: who is there, and what it says of itself.
+    pub kept_changed: bool,
 }
 
 /// A node that was a member once.

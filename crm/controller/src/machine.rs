@@ -471,8 +471,7 @@ impl Controller {
     }
 
     /// Writes this node's history anew: the CIB may be another node's, or that of another DC.
-    fn tell_history(&mut self) {
-        self.doubt_arrivals();
+    pub(crate) fn tell_history(&mut self) {
         let local = self.setup.local.to_string();
         let told = self.history.to_xml(&local, self.name(self.setup.local));
         self.effects.push_back(Effect::Cib(vec![
@@ -518,6 +517,7 @@ impl Controller {
         let Some(elected) = elected else { return };
         self.dc_node = Some(elected);
         self.greetings_due = None;
+        self.doubt_arrivals();
         self.tell_history();
         self.probe_left_running();
         self.started |= self.view.members.len() >= self.setup.nodes.len()

@@ -90,25 +90,62 @@ fn attribute_xml(id: &str, uname: &str, set: &str, pair: &str, name: &str, value
     doc.root().to_xml(Style::Compact)
 }
 
-/// What a patchset means for the plan, given whose change it is.
-pub(crate) fn classify(patch: Node<'_>, config_changed: bool, client: &str) -> CibChange {
+/// What a patchset means for the plan, and for those who keep a part of the CIB, which is `cib` now.
+/// `internal` if one of the cluster's own parts has made the change.
+pub(crate) fn classify(
+    patch: Node<'_>,
+    cib: Node<'_>,
+    nodes: &BTreeMap<NodeId, String>,
+    config_changed: bool,
+    internal: bool,
+) -> CibChange {
     let mut change = CibChange { configuration: config_changed, ..CibChange::default() };
     for element in patch.children_named("change") {
         let path = element.attr("path").unwrap_or_default();
-        if !path.starts_with("/cib/status") {
+        let inside = |name: &str| element.descendants().any(|n| n.name() == name);
+        if path == "/cib" {
+            let stands = |n: Node<'_>| matches!(n.attr("name"), Some("have-quorum" | "dc-uuid"));
+            change.kept_changed |= !internal && element.descendants().any(stands);
+        }
+        if !path.starts_with("/cib/status") && !(path == "/cib" && inside("status")) {
             continue;
         }
-        let deletes = element.attr("operation") == Some("delete");
-        let inside = |name: &str| element.descendants().any(|n| n.name() == name);
-        if path.contains("transient_attributes") || inside("transient_attributes") {
+        if path.contains("/transient_attributes") || inside("transient_attributes") {
             change.attributes = true;
         }
-        if deletes && client != CONTROLLER && (path.contains("/lrm") || path.contains("node_state"))
-        {
-            change.history_removed = true;
+        if path.starts_with("/cib/status/tickets") || inside("tickets") {
+            change.tickets = true;
         }
+        // Who removes entries of the history alone wants them forgotten: the resource is probed.
+        let deletes = element.attr("operation") == Some("delete");
+        let entry = deletes && path.contains("/lrm_resource[");
+        change.history_removed |= !internal && entry;
+        let state = path.starts_with("/cib/status/node_state") || inside("node_state");
+        let all = deletes && path == "/cib/status";
+        change.kept_changed |= !internal && (all || state && !entry);
     }
+    change.kept_changed |= !internal && config_changed && lacks_kept(cib, nodes);
     change
+}
+
+/// Whether the configuration lacks what the controller writes there.
+fn lacks_kept(cib: Node<'_>, nodes: &BTreeMap<NodeId, String>) -> bool {
+    let section = |name| cib.child("configuration").and_then(|c| c.child(name));
+    let written = |(id, name): (&NodeId, &String)| {
+        let is = |n: Node<'_>| {
+            n.attr("id") == Some(&id.to_string()) && n.attr("uname") == Some(name.as_str())
+        };
+        section("nodes").is_some_and(|nodes| nodes.children_named("node").any(is))
+    };
+    let bootstrap = section("crm_config").and_then(|config| {
+        let mut sets = config.children_named("cluster_property_set");
+        sets.find(|set| set.attr("id") == Some("cib-bootstrap-options"))
+    });
+    let set = |name: &&str| {
+        let is = |pair: Node<'_>| pair.attr("name") == Some(*name);
+        bootstrap.is_some_and(|set| set.children_named("nvpair").any(is))
+    };
+    !nodes.iter().all(written) || !crm_controller::BOOTSTRAP_OPTIONS.iter().all(|name| set(&name))
 }
 
 /// The nodes that were members once, by their `<node_state>`. It does not count that one of `rivals`

@@ -425,8 +425,19 @@ impl Node {
                 if config_changed || !self.config_seen {
                     self.configure(now);
                 }
-                let client = asked.as_ref().map_or("", |asked| &asked.who.client);
-                let change = cib::classify(patch.root(), config_changed, client);
+                // What is taken over from another member is told anew after the comparison.
+                let internal = asked.as_ref().is_none_or(|asked| asked.who.internal);
+                let (cib, nodes) = (self.store.doc().root(), &self.setup.nodes);
+                let change = cib::classify(patch.root(), cib, nodes, config_changed, internal);
+                if change.kept_changed {
+                    let by = asked.as_ref().map_or("", |asked| &asked.who.client);
+                    let text = format!(
+                        "{by} has changed or removed what the cluster itself keeps in the CIB: it \
+                         is written again"
+                    );
+                    self.effects.push_back(Effect::Log(Level::Notice, text));
+                    self.attributes.handle(now, crm_attributes::Input::Refresh);
+                }
                 if config_changed {
                     let node = self.setup.nodes.get(&origin).cloned().unwrap_or_default();
                     self.record(now, history::changed((old, new), patch, node, asked));

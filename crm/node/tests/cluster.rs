@@ -377,6 +377,132 @@ fn a_node_that_rejoins_brings_its_history_and_the_dc_stays() {
     }
 }
 
+fn root(operation: cib_store::Operation) -> Input {
+    let who =
+        cib_store::Who { user: "root".into(), client: "cibadmin".into(), ..Default::default() };
+    Input::Client { id: 1, who, request: Request::Cib { operation, force: true } }
+}
+
+/// What the cluster itself keeps in a CIB.
+fn kept(cib: cib_xml::Node<'_>) -> Vec<String> {
+    let mut kept: Vec<String> = cib
+        .descendants()
+        .filter(|n| match n.name() {
+            "node" | "node_state" | "lrm_rsc_op" => true,
+            "nvpair" => n
+                .parent()
+                .and_then(|p| p.attr("id"))
+                .is_some_and(|id| id == "cib-bootstrap-options" || id.starts_with("status-")),
+            _ => false,
+        })
+        .map(|n| {
+            let attributes = n.attrs().filter(|(name, _)| *name != "crm-debug-origin");
+            format!("{} {:?}", n.name(), attributes.collect::<Vec<_>>())
+        })
+        .collect();
+    kept.sort();
+    kept.push(format!("{:?} {:?}", cib.attr("have-quorum"), cib.attr("dc-uuid")));
+    kept
+}
+
+#[test]
+fn what_the_cluster_keeps_in_the_cib_is_written_again_whoever_has_removed_it() {
+    use cib_store::{Operation, Target};
+    let mut cluster = started();
+    let who = cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
+    let request = Request::UpdateAttributes(vec![crm_attributes::Update::set("", "ping", "100")]);
+    cluster.input(NodeId(3), Input::Client { id: 7, who, request });
+    cluster.run(300);
+    let before = kept(cluster.cib(1));
+    assert!(before.iter().any(|line| line.contains("r_last_0")), "{before:#?}");
+    let old = cluster.cib(1).to_xml(cib_xml::Style::Compact);
+    let stale = old
+        .replace("in_ccm=\"true\"", "in_ccm=\"false\"")
+        .replace("r_start_0", "r_stop_0")
+        .replace("admin_epoch=\"0\"", "admin_epoch=\"7\"");
+    let stale_whole = Operation::Replace { target: Target::Whole, xml: stale };
+    let delete = |xpath: &str| Operation::DeleteAll { xpath: xpath.to_owned() };
+    let operations = [
+        delete("/cib/status/node_state[@id='2']"),
+        delete("/cib/status/node_state/lrm"),
+        delete("//transient_attributes"),
+        delete("/cib/configuration/nodes/node"),
+        delete("//cluster_property_set"),
+        stale_whole,
+        Operation::Erase,
+    ];
+    let mut until = 300;
+    for operation in operations {
+        let what = format!("{operation:?}");
+        cluster.input(NodeId(2), root(operation));
+        until += 1000;
+        cluster.run(until);
+        for n in 1..=3 {
+            let after = kept(cluster.cib(n));
+            assert_eq!(after, before, "after {} on node {n}", &what[..what.len().min(80)]);
+        }
+    }
+    // The cluster works on: what is configured again is started.
+    let is_r = |n: &cib_xml::Node<'_>| n.name() == "primitive";
+    assert!(!cluster.cib(1).descendants().any(|n| is_r(&n)), "the rest is gone");
+    cluster.planner = |cib, _| {
+        let online = |n: cib_xml::Node<'_>| n.attr("in_ccm") == Some("true");
+        let states = cib.root().descendants().filter(|n| n.name() == "node_state");
+        match states.filter(|n| online(*n)).count() == 3 && cib.root().find_id("st").is_some() {
+            true if op_count(cib, "promote") == 0 => {
+                plan(vec![(action(1, ActionKind::Resource, "promote", 1), vec![])])
+            }
+            _ => plan(vec![]),
+        }
+    };
+    cluster.log.clear();
+    cluster.load(2, RESOURCES);
+    cluster.run(until + 1000);
+    assert_eq!(cluster.log, ["1: r_promote"]);
+    // A member that is to leave does not wait for ever.
+    cluster.planner = |cib, _| {
+        let leaves = |n: &cib_xml::Node<'_>| {
+            n.attr("in_ccm") == Some("true")
+                && n.descendants().any(|pair| pair.attr("name") == Some("shutdown"))
+        };
+        let states = cib.root().descendants().filter(|n| n.name() == "node_state");
+        let leaving = states.filter(leaves).filter_map(|n| n.attr("id")?.parse().ok());
+        let stop = |node| (action(node, ActionKind::Cluster, "do_shutdown", node), vec![]);
+        plan(leaving.map(stop).collect())
+    };
+    cluster.log.clear();
+    cluster.input(NodeId(2), root(Operation::Erase));
+    cluster.input(NodeId(3), Input::Shutdown);
+    cluster.run(until + 2000);
+    assert_eq!(cluster.log, ["3: leaves"]);
+}
+
+/// An operator's way to have a resource probed again.
+#[test]
+fn an_entry_of_the_history_that_was_removed_alone_is_not_written_again() {
+    let mut cluster = started();
+    let planned = cluster.planned;
+    cluster.planner = |_, _| plan(vec![]);
+    let xpath = "//lrm_resource[@id='r']".to_owned();
+    cluster.input(NodeId(2), root(cib_store::Operation::DeleteAll { xpath }));
+    cluster.run(1000);
+    assert!(cluster.cib(1).find_id("r_last_0").is_none());
+    assert!(cluster.planned > planned, "it is planned for");
+}
+
+#[test]
+fn a_ticket_that_is_granted_or_revoked_is_planned_for() {
+    let mut cluster = started();
+    let planned = cluster.planned;
+    let xml =
+        "<status><tickets><ticket_state id='t' granted='true'/></tickets></status>".to_owned();
+    let target = cib_store::Target::Section("status".into());
+    let grant = cib_store::Operation::Modify { target, xml, allow_create: true, score: false };
+    cluster.input(NodeId(2), root(grant));
+    cluster.run(1000);
+    assert_eq!(cluster.planned, planned + 1);
+}
+
 #[test]
 fn plans_and_history_go_by_the_wall_clock_as_it_was_set_last() {
     let mut cluster = Cluster::new(planner);

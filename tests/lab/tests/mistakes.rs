@@ -240,3 +240,49 @@ fn a_full_disk_costs_a_node_and_nothing_else() {
     let text = std::fs::read_to_string(folder.join("cib/cib.xml")).unwrap();
     assert!(text.contains("8min"));
 }
+
+/// The worst command that there is: what the cluster itself keeps is there again at once, what was
+/// configured can be restored, and everything can be stopped.
+#[test]
+fn an_erased_cib_is_written_again_as_far_as_the_cluster_knows_it() {
+    if !asked_for() {
+        return;
+    }
+    let cluster = Cluster::start("erased", 3);
+    cluster.make_fence_devices();
+    cluster.make_vip("vip", VIP, "");
+    let held = || {
+        let on = |node: &String| {
+            cluster.sh(node, "ip -4 address").unwrap_or_default().contains(&VIP.to_string())
+        };
+        cluster.nodes().iter().filter(|node| on(node)).count()
+    };
+    cluster.wait("the address is there", || held() == 1);
+    cluster.settle();
+    let start = Instant::now();
+    let configuration = cluster.sh("node1", "cibadmin --query --scope configuration").unwrap();
+    cluster.sh("node2", "cibadmin --erase --force").unwrap();
+    cluster.wait("the address is gone, as it is no longer configured", || held() == 0);
+    cluster.settle();
+    let cib = cluster.sh("node3", "cibadmin --query").unwrap();
+    for node in cluster.nodes() {
+        let count = cib.matches(&format!("uname=\"{node}\"")).count();
+        assert_eq!(count, 2, "{node} and its state: {cib}");
+    }
+    for part in ["cib-bootstrap-options-dc-version", "#feature-set", "in_ccm=\"true\""] {
+        assert!(cib.contains(part), "{part}: {cib}");
+    }
+    let script = format!("cat >/tmp/c.xml <<'END'\n{configuration}\nEND");
+    cluster.sh("node1", &script).unwrap();
+    cluster.sh("node1", "cibadmin --replace --scope configuration --xml-file /tmp/c.xml").unwrap();
+    cluster.wait("what is restored is started", || held() == 1);
+    // Also a cluster whose CIB was just erased is stopped in good order.
+    cluster.sh("node2", "cibadmin --erase --force").unwrap();
+    for node in cluster.nodes() {
+        cluster.ok(node, "cluster stop").unwrap();
+        cluster.wait("it has left", || {
+            cluster.processes(node).is_ok_and(|all| !all.iter().any(|(_, l)| l.contains("daemon")))
+        });
+    }
+    assert!(cluster.fenced(start).is_empty());
+}

@@ -575,6 +575,38 @@ fn fencing_for(plan: u32, nodes: &[&str], reason: Option<String>) -> Input {
     }
 }
 
+/// Whoever removes the states of the members: one that leaves as it was told is not fenced for that.
+#[test]
+fn a_member_that_was_told_to_leave_is_expected_to_be_down_also_when_that_is_written_again() {
+    let mut test = Test::new(1);
+    let plan = test.controller.plans;
+    let Input::Planned { result: Ok(mut transition), input, .. } = fencing(plan, &["n3"]) else {
+        panic!("it is a plan");
+    };
+    transition.synapses[0].action.operation = "do_shutdown".into();
+    test.handle(Input::Planned { plan, result: Ok(transition), input });
+    let effects =
+        test.handle(Input::CibChanged(CibChange { kept_changed: true, ..CibChange::default() }));
+    assert!(lost(&effects, "n3").contains("expected=\"down\""), "{effects:?}");
+    assert!(lost(&effects, "n2").contains("expected=\"member\""), "{effects:?}");
+}
+
+/// Plans are made of what all members say of themselves.
+#[test]
+fn no_plan_is_made_from_a_cib_before_the_members_have_written_their_histories_again() {
+    let mut test = Test::new(1);
+    test.plan(&[]);
+    let changed = || Input::CibChanged(CibChange { kept_changed: true, ..CibChange::default() });
+    let mut effects = test.handle(changed());
+    for node in [1, 2] {
+        effects.extend(test.hear(node, Message::Told { view: test.view }));
+    }
+    let planned =
+        |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Schedule { .. }));
+    assert!(!planned(&effects), "{effects:?}");
+    assert!(planned(&test.hear(3, Message::Told { view: test.view })));
+}
+
 fn fences(effects: &[Effect]) -> Vec<(&str, u64)> {
     let fence = |effect: &'_ Effect| match effect {
         Effect::Fence { target, ticket, .. } => Some((target.clone(), *ticket)),
