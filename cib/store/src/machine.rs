@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use cib_xml::patch::{self, Positions};
 use cib_xml::{Doc, Style, digest};
+use membership_base::mutant::{Mutant, mutant};
 use membership_base::{Incarnation, Instant, NodeId, View};
 
 use crate::apply::{Applied, Context, apply};
@@ -751,6 +752,13 @@ impl Store {
         self.valid |= config_changed && !write.op.is_status_only();
         if self.view.quorate {
             self.committed = new;
+        }
+        if mutant(Mutant::Diverging)
+            && config_changed
+            && self.votes.keys().max() == Some(&self.local)
+        {
+            let root = self.doc.root_id();
+            self.doc.set_attr(root, "diverges", "true");
         }
         if config_changed {
             self.remember_lineage();

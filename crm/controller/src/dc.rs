@@ -10,6 +10,7 @@ use crm_attributes::{Change, Update};
 use crm_executor::{Operation, Status};
 use crm_graph::{Action, ActionKind, Transition};
 use crm_history::{Note, TransitionId};
+use membership_base::mutant::{Mutant, mutant};
 use membership_base::{Instant, NodeId, Rng};
 
 use self::fences::{Fence, Return, fenced_state};
@@ -364,7 +365,7 @@ impl Controller {
             .map(|(node, history)| history.to_xml(&node.to_string(), self.name(*node)))
             .map(CibWrite::Status)
             .collect();
-        if !writes.is_empty() {
+        if !writes.is_empty() && !mutant(Mutant::NoPending) {
             self.effects.push_back(Effect::Cib(writes));
         }
         orders.messages.into_iter().for_each(|message| self.broadcast(message));

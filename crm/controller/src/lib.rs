@@ -33,6 +33,7 @@ use crm_attributes::Update;
 use crm_executor::{Agent, Operation, Outcome, Report};
 use crm_graph::Transition;
 use crm_history::Note;
+use membership_base::mutant::{Mutant, mutant};
 use membership_base::{Guarantee, Incarnation, Instant, NodeId, View};
 use serde::{Deserialize, Serialize};
 
@@ -186,7 +187,10 @@ impl Message {
     /// fence the one, and not look at what has come to the other.
     pub fn guarantee(&self) -> Guarantee {
         match self {
-            Message::Execute { operation, .. } if underway::migrates_to(operation).is_some() => {
+            Message::Execute { operation, .. }
+                if underway::migrates_to(operation).is_some()
+                    && !mutant(Mutant::AgreedMigration) =>
+            {
                 Guarantee::Safe
             }
             _ => Guarantee::Agreed,

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use membership_base::Instant;
+use membership_base::mutant::{Mutant, mutant};
 
 /// How long changes of the configuration wait for more of them, after a plan.
 const GATHERING: Duration = Duration::from_millis(25);
@@ -114,7 +115,7 @@ impl Pace {
         } else if !self.changed {
             self.starving = None;
         }
-        counts
+        counts || mutant(Mutant::OutdatedPlan)
     }
 }
 

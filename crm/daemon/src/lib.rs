@@ -27,6 +27,10 @@ mod systemd;
 
 use std::path::PathBuf;
 
+// A daemon that can break its promises on purpose is never built.
+const _: () =
+    assert!(!membership_base::mutant::BUILT_IN, "the feature `mutants` is for the simulator");
+
 pub use daemon::run;
 pub use files::{CibFiles, Loaded};
 

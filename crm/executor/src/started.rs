@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use membership_base::mutant::{Mutant, mutant};
 use serde::{Deserialize, Serialize};
 
 use crate::{Agent, Operation, Outcome, Status, code};
@@ -98,7 +99,9 @@ impl Started {
             // A recurring monitor has parameters of its own.
             _ if operation.interval_ms > 0 => Ok(None),
             action => {
-                if let Some(Entry { with, .. }) = self.0.get(&operation.resource) {
+                if let Some(Entry { with, .. }) = self.0.get(&operation.resource)
+                    && !mutant(Mutant::StopParameters)
+                {
                     operation.agent = with.agent.clone();
                     operation.params.retain(|(name, _)| is_added(name));
                     operation.params.extend(with.params.iter().cloned());

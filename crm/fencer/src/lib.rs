@@ -22,6 +22,7 @@ mod operation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use membership_base::mutant::{Mutant, mutant};
 use membership_base::{Incarnation, Instant, Rng};
 use serde::{Deserialize, Serialize};
 
@@ -571,7 +572,7 @@ impl Fencer {
     fn finished(&mut self, now: Instant, run: RunId, result: Result<String, String>) {
         match self.running.remove(&run) {
             Some(RunFor::Attempt { id, attempt }) => {
-                let error = result.err();
+                let error = result.err().filter(|_| !mutant(Mutant::FailedFence));
                 if let Some(operation) = self.owned.get_mut(&id) {
                     operation.ran(now, attempt, error);
                 } else {

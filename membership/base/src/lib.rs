@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod mutant;
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -26,6 +26,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use membership_base::mutant::{Mutant, mutant};
 use membership_base::{Instant, NodeId};
 
 /// Fewest votes that `last_man_standing` goes down to without a tie breaker.
@@ -310,7 +311,8 @@ impl Votequorum {
     }
 
     fn quorum(&self, expected: u32) -> u32 {
-        if self.rules.two_node { 1 } else { expected / 2 + 1 }
+        let half = expected / 2;
+        if self.rules.two_node { 1 } else { half + u32::from(!mutant(Mutant::WeakQuorum)) }
     }
 
     fn breaks_tie(&self, members: &[NodeId]) -> bool {

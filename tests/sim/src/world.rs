@@ -14,6 +14,7 @@ use std::time::Duration;
 use cib_model::Time;
 use cib_store::{Operation, Target, Version, Who, disk};
 use crm_api::{Request, Response};
+use crm_graph::Transition;
 use crm_node::{Effect, Input};
 use crm_scheduler::PlanFlags;
 use membership_base::{Instant, NodeId, Rng, View};
@@ -70,6 +71,12 @@ enum What {
         version: Version,
         bytes: Vec<u8>,
     },
+    Planned {
+        host: NodeId,
+        life: u64,
+        plan: u32,
+        transition: Box<Transition>,
+    },
     AgentDone {
         host: NodeId,
         life: u64,
@@ -99,6 +106,24 @@ enum What {
     Cut(Option<NodeId>),
     Heal,
     Write,
+}
+
+impl What {
+    /// The host that it happens on, where nothing happens while that one is paused.
+    fn host(&self) -> Option<NodeId> {
+        match self {
+            What::Packet { to: host, .. }
+            | What::Wake(host)
+            | What::Resubmit(host, _)
+            | What::Persisted { host, .. }
+            | What::Planned { host, .. }
+            | What::AgentDone { host, .. }
+            | What::AgentKilled { host, .. }
+            | What::PowerSwitched { host, .. }
+            | What::FenceDone { host, .. } => Some(*host),
+            What::Boot(_) | What::Fault | What::Cut(_) | What::Heal | What::Write => None,
+        }
+    }
 }
 
 struct Event {
@@ -140,6 +165,7 @@ struct Faults {
     lying_bmcs: BTreeSet<NodeId>,
     agents_fail_per_mille: u64,
     agents_slow_per_mille: u64,
+    slow_plans_per_mille: u64,
     /// Added to what a fence device takes before and after it switches.
     slow_bmc_ms: u64,
     /// Hosts are up again as soon as they have power.
@@ -275,14 +301,14 @@ impl World {
     }
 
     fn step(&mut self, what: What) {
+        if let Some(resume) = what.host().and_then(|host| self.paused(host)) {
+            self.schedule(resume, what);
+            return;
+        }
         self.delivering = matches!(what, What::Packet { .. });
         match what {
             What::Boot(id) => self.boot(id),
             What::Packet { to, bytes } => {
-                if let Some(resume) = self.paused(to) {
-                    self.schedule(resume, What::Packet { to, bytes });
-                    return;
-                }
                 let packet = totem::Input::Packet { link: 0, bytes: bytes.to_vec() };
                 self.ring(to, |t, now| t.handle(now, packet));
             }
@@ -296,6 +322,11 @@ impl World {
                 if self.alive(host, life) {
                     self.host(host).disk.cib = Some(bytes);
                     self.input(host, Input::Persisted { version });
+                }
+            }
+            What::Planned { host, life, plan, transition } => {
+                if self.alive(host, life) {
+                    self.input(host, Input::Planned { plan, result: Ok(*transition), input: None });
                 }
             }
             What::AgentDone { host, life, run, fails } => self.agent_done(host, life, run, fails),
@@ -345,10 +376,6 @@ impl World {
     }
 
     fn wake(&mut self, id: NodeId) {
-        if let Some(resume) = self.paused(id) {
-            self.schedule(resume, What::Wake(id));
-            return;
-        }
         let now = self.now;
         let host = self.host(id);
         if host.wake_at.is_none_or(|at| at > now) {
@@ -583,7 +610,11 @@ impl World {
                         .collect();
                     format!("{id} plan {plan}: {}", words.join(" "))
                 });
-                self.input(id, Input::Planned { plan, result: Ok(transition), input: None });
+                // Most plans are made quickly; some cluster is too large for that.
+                let high_ms =
+                    if self.rng.chance(self.faults.slow_plans_per_mille) { 500 } else { 5 };
+                let transition = Box::new(transition);
+                self.after(0, high_ms, What::Planned { host: id, life, plan, transition });
             }
             Effect::Reply { id: client, response } => {
                 if let Some(mark) = self.asked.remove(&client)
@@ -638,10 +669,6 @@ impl World {
         action: String,
         target: NodeId,
     ) {
-        if let Some(resume) = self.paused(id) {
-            self.schedule(resume, What::PowerSwitched { host: id, life, run, action, target });
-            return;
-        }
         if !self.alive(id, life) {
             return;
         }
@@ -674,11 +701,6 @@ impl World {
         action: &str,
         target: NodeId,
     ) {
-        if let Some(resume) = self.paused(id) {
-            let action = action.to_owned();
-            self.schedule(resume, What::FenceDone { host: id, life, run, action, target });
-            return;
-        }
         // An agent that is lost with its host has not switched the power on again.
         if !self.alive(id, life) {
             return;

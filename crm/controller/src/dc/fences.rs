@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crm_attributes::Update;
 use crm_graph::Action;
+use membership_base::mutant::{Mutant, mutant};
 use membership_base::{Incarnation, Instant};
 
 use super::escape;
@@ -238,6 +239,7 @@ impl Controller {
         let took = asked.map_or(Duration::ZERO, |asked| now.since(asked.at));
         let pause = took.max(RETURN_PAUSE_MIN).saturating_mul(1 << count.min(10));
         let pause = pause.min(RETURN_PAUSE_MAX);
+        let pause = if mutant(Mutant::NoPatience) { Duration::ZERO } else { pause };
         dc.returns.insert(target.clone(), Return { count: count + 1, until: now + pause });
         let text = format!(
             "node {target} is fenced ({}), as its device confirmed, but it was back before that: \

@@ -165,10 +165,6 @@ impl World {
     }
 
     pub(super) fn agent_killed(&mut self, id: NodeId, life: u64, run: RunId) {
-        if let Some(resume) = self.paused(id) {
-            self.schedule(resume, What::AgentKilled { host: id, life, run });
-            return;
-        }
         if !self.alive(id, life) {
             return;
         }
@@ -184,10 +180,6 @@ impl World {
 
     /// The agent's effect on the host happens at its end.
     pub(super) fn agent_done(&mut self, id: NodeId, life: u64, run: RunId, fails: bool) {
-        if let Some(resume) = self.paused(id) {
-            self.schedule(resume, What::AgentDone { host: id, life, run, fails });
-            return;
-        }
         if !self.alive(id, life) {
             return;
         }

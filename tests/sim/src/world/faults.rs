@@ -37,7 +37,7 @@ impl World {
         self.checker.fault();
         let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
         let id = NodeId(1 + nth);
-        match self.rng.below(19) {
+        match self.rng.below(20) {
             0 | 1 => {
                 let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
                 let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
@@ -86,8 +86,11 @@ impl World {
             17 => {
                 self.set_clock(id);
                 let wall_ms = u64::try_from(self.hosts[&id].clock.as_millis()).unwrap_or(u64::MAX);
-                self.input(id, Input::Clock { wall_ms });
+                if self.paused(id).is_none() {
+                    self.input(id, Input::Clock { wall_ms });
+                }
             }
+            18 => self.faults.slow_plans_per_mille = self.rng.below(2) * self.rng.below(1000),
             16 => self.faults.attack_per_mille = self.rng.below(2) * self.rng.below(300),
             _ => self.flap(id),
         }
