@@ -107,7 +107,7 @@ pub(crate) fn classify(
             let stands = |n: Node<'_>| matches!(n.attr("name"), Some("have-quorum" | "dc-uuid"));
             change.kept_changed |= !internal && element.descendants().any(stands);
         }
-        if !path.starts_with("/cib/status") && !(path == "/cib" && inside("status")) {
+        if !(path.starts_with("/cib/status") || (path == "/cib" && inside("status"))) {
             continue;
         }
         if path.contains("/transient_attributes") || inside("transient_attributes") {
@@ -141,11 +141,11 @@ fn lacks_kept(cib: Node<'_>, nodes: &BTreeMap<NodeId, String>) -> bool {
         let mut sets = config.children_named("cluster_property_set");
         sets.find(|set| set.attr("id") == Some("cib-bootstrap-options"))
     });
-    let set = |name: &&str| {
-        let is = |pair: Node<'_>| pair.attr("name") == Some(*name);
+    let set = |name: &str| {
+        let is = |pair: Node<'_>| pair.attr("name") == Some(name);
         bootstrap.is_some_and(|set| set.children_named("nvpair").any(is))
     };
-    !nodes.iter().all(written) || !crm_controller::BOOTSTRAP_OPTIONS.iter().all(|name| set(&name))
+    !nodes.iter().all(written) || !crm_controller::BOOTSTRAP_OPTIONS.iter().all(|name| set(name))
 }
 
 /// The nodes that were members once, by their `<node_state>`. It does not count that one of `rivals`
