@@ -141,8 +141,11 @@ impl Ws {
     /// What is under way ends before anything else is done with the resource.
     fn heed_pending(&mut self, rsc: RscIx, current: Option<NodeIx>, needs: &mut Needs) {
         let promoted = self[rsc].next_role == Role::Promoted;
+        // Where it has migrated away from, its stop leaves it running.
+        let left = |node: NodeIx| self[rsc].dangling_sources.contains(&node);
+        let leaves = self[rsc].pending_node.is_some_and(left);
         match self[rsc].pending_action {
-            Some(task::STOP) if current.is_some() => {
+            Some(task::STOP) if current.is_some() && !leaves => {
                 needs.stop = true;
                 needs.migrate = false;
             }

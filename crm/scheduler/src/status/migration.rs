@@ -54,6 +54,19 @@ impl Ws {
         })
     }
 
+    /// Whether what was recorded after `op` is no more than a stop that is still under way: the one
+    /// that ends a migration. Who waits for what is under way before it plans never sees that.
+    fn only_stops_after(&self, rsc: &str, node: &str, op: OpRef) -> bool {
+        let newer = |other: &HistoryOp| compare_ops(other, self.op(op)) > 0;
+        let acts = |name| matches!(name, Some("start" | "stop" | "migrate_to" | "migrate_from"));
+        self.config.under_way
+            && self.ops_of(node, rsc).into_iter().filter(|other| *other != op).all(|other| {
+                let other = self.op(other);
+                let stops = other.operation() == Some("stop") && other.status == Some(-1);
+                !acts(other.operation()) || stops || !newer(other)
+            })
+    }
+
     fn not_running_after(&self, rsc: &str, node: &str, op: OpRef) -> bool {
         self.find_op(rsc, "monitor", node, None, Some(7))
             .is_some_and(|m| compare_ops(self.op(m), self.op(op)) > 0)
@@ -86,11 +99,12 @@ impl Ws {
         let from = self.find_op(&id, "migrate_from", &target, Some(&source), None);
         let (mut from_rc, mut from_status) = (0, -1);
         if let Some(from) = from {
-            if source_newer {
-                return;
-            }
             from_rc = self.op(from).rc.unwrap_or(0);
             from_status = self.op(from).status.unwrap_or(-1);
+            let succeeded = from_rc == 0 && from_status == 0;
+            if source_newer && !(succeeded && self.only_stops_after(&id, &source, h.op)) {
+                return;
+            }
         }
         let target_newer = self.newer_state(&id, &target, Some(h.op), from);
         if source_newer && target_newer {
