@@ -480,6 +480,7 @@ impl Stage {
         for host in self.lab.nodes() {
             let console = self.lab.folder(host)?.join("console.log");
             let _ = fs::copy(console, to.join(format!("{host}.log")));
+            self.keep_plans(host, &to.join(format!("{host}.plans")))?;
             let asked = [
                 ("cib.xml", "cibadmin -Q"),
                 ("status", "systole status"),
@@ -489,6 +490,19 @@ impl Stage {
             for (name, line) in asked {
                 let text = self.ask(host, line).unwrap_or_else(|error| format!("{error:#}\n"));
                 fs::write(to.join(format!("{host}.{name}")), text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the inputs of plans that were not made without errors or fences.
+    fn keep_plans(&self, host: &str, to: &Path) -> anyhow::Result<()> {
+        let plans = fs::read_dir(self.lab.disk(host, &Path::new(DISK).join("pengine"))?);
+        fs::create_dir_all(to)?;
+        for plan in plans.into_iter().flatten().flatten() {
+            let name = plan.file_name();
+            if !name.to_string_lossy().starts_with("pe-input") {
+                fs::copy(plan.path(), to.join(name))?;
             }
         }
         Ok(())
