@@ -147,7 +147,7 @@ impl Script {
         let boot_ms = *random.pick(&[0, 300, 1000, 3000]);
         // Half of the rounds have it in for one host: then the others have no excuse.
         let focus = random.chance(2).then(|| random.below(hosts) + 1);
-        let most = if random.chance(2) { 4 } else { 9 };
+        let most = *random.pick(&[4, 4, 9, 18]);
         let count = 2 + random.below(most);
         let mut faults: Vec<Fault> =
             (0..count).map(|_| draw_fault(&mut random, hosts, focus)).collect();
