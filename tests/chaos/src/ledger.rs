@@ -346,10 +346,8 @@ mod tests {
         };
         assert_eq!(
             lost("").nothing_starts_before_the_fence(&["alpha"]),
-            [
-                "3.000000 invariant 2: alpha is started on node2 though node1, which had it, is lost \
-              since 2.000000 and not fenced"
-            ]
+            ["3.000000 invariant 2: alpha is started on node2 though node1, which had it, is \
+              lost since 2.000000 and not fenced"]
         );
         for (line, violations) in [
             ("2.500000 node2 b2 fence node1 off 0", 0),
@@ -390,10 +388,8 @@ mod tests {
         let found = evidence.stops_get_what_starts_got(&["alpha"]);
         assert_eq!(
             found,
-            [
-                "2.000000 invariant 8: alpha is stopped on node1 with value=v2, and was started with \
-              value=v1"
-            ]
+            ["2.000000 invariant 8: alpha is stopped on node1 with value=v2, and was started \
+              with value=v1"]
         );
         assert_eq!(evidence.active("alpha"), [("node1".to_owned(), "v1".to_owned())]);
     }

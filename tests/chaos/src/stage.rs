@@ -168,9 +168,9 @@ impl Stage {
         for node in self.lab.nodes() {
             let ip = self.lab.bmc_address(node)?;
             must(&format!(
-                "systole --force stonith create fence-{node} fence_chaos ip={ip} username={BMC_USER} \
-                 password={BMC_PASSWORD} lanplus=1 cipher=3 pcmk_host_list={node} \
-                 op monitor interval=10s"
+                "systole --force stonith create fence-{node} fence_chaos ip={ip} \
+                 username={BMC_USER} password={BMC_PASSWORD} lanplus=1 cipher=3 \
+                 pcmk_host_list={node} op monitor interval=10s"
             ))?;
         }
         let create = |id: &str, more: &str| {
