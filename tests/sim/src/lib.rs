@@ -24,6 +24,6 @@ mod host;
 mod world;
 
 pub use world::{
-    Report, Scenario, all_stops_fail, fence_that_does_nothing, one_stop_fails_everywhere,
-    refused_everywhere, run, short_outages, slow_start,
+    Report, Scenario, Told, all_stops_fail, fence_that_does_nothing, one_stop_fails_everywhere,
+    play, refused_everywhere, run, short_outages, slow_start,
 };

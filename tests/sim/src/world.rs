@@ -2,8 +2,10 @@
 
 mod agents;
 mod faults;
+mod luck;
 mod resources;
 mod script;
+mod story;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -17,7 +19,7 @@ use crm_api::{Request, Response};
 use crm_graph::Transition;
 use crm_node::{Effect, Input};
 use crm_scheduler::PlanFlags;
-use membership_base::{Instant, NodeId, Rng, View};
+use membership_base::{Instant, NodeId, View};
 use membership_quorum::{Rules, TieBreaker};
 use membership_totem::{self as totem, Guarantee};
 
@@ -25,10 +27,12 @@ use crate::check::Checker;
 use crate::host::Host;
 
 pub(crate) use agents::Run;
+use resources::PROMOTED;
 pub use script::{
     all_stops_fail, fence_that_does_nothing, one_stop_fails_everywhere, refused_everywhere,
     short_outages, slow_start,
 };
+pub use story::{Told, play};
 
 /// What a run is a function of.
 #[derive(Clone, Debug)]
@@ -176,7 +180,7 @@ struct Faults {
 struct World {
     scenario: Scenario,
     cast: resources::Cast,
-    rng: Rng,
+    rng: luck::Luck,
     now: Instant,
     seq: u64,
     steps: u64,
@@ -203,6 +207,7 @@ struct World {
     answers: BTreeMap<(String, String), i32>,
     /// Marks of writes that wait for their answer, by client id.
     asked: BTreeMap<u64, String>,
+    teller: story::Teller,
 }
 
 /// Where the wall clocks stand at the beginning.
@@ -250,7 +255,7 @@ impl World {
             (1..=scenario.nodes).map(|n| (NodeId(n), format!("node{n}"))).collect();
         World {
             cast: resources::Cast::of(scenario.seed),
-            rng: Rng::new(scenario.seed),
+            rng: luck::Luck::of(scenario.seed),
             now: Instant(0),
             seq: 0,
             steps: 0,
@@ -271,6 +276,7 @@ impl World {
             durations: BTreeMap::new(),
             answers: BTreeMap::new(),
             asked: BTreeMap::new(),
+            teller: story::Teller::default(),
             scenario,
         }
     }
@@ -367,6 +373,7 @@ impl World {
         host.boot(now, &names, &rules);
         self.checker.booted(id);
         self.trace(|| format!("{id} boots"));
+        self.tell(|w| format!("{} starts", w.names[&id]));
         let Some(daemon) = &self.host(id).daemon else { return };
         let attachment = daemon.quorum.attachment();
         self.ring(id, |t, now| {
@@ -495,6 +502,9 @@ impl World {
                 let life = daemon.life;
                 daemon.node.handle(now, Input::View(view.clone()));
                 self.checker.view(id, &before, &view);
+                if !transitional {
+                    self.tell_view(id);
+                }
                 if !self.calm {
                     self.end_some(id, life);
                 }
@@ -586,6 +596,7 @@ impl World {
                 let target = self.names.iter().find(|(_, n)| **n == name).map(|(id, _)| *id);
                 let target = target.unwrap_or_default();
                 self.trace(|| format!("{id} runs the fence agent: {action} {name}"));
+                self.tell_fence(id, target, &action);
                 let slow = self.faults.slow_bmc_ms;
                 let switched = What::PowerSwitched { host: id, life, run, action, target };
                 self.after(20 + slow, 400 + slow, switched);
@@ -617,6 +628,7 @@ impl World {
                 self.after(0, high_ms, What::Planned { host: id, life, plan, transition });
             }
             Effect::Reply { id: client, response } => {
+                self.answered(client, &response);
                 if let Some(mark) = self.asked.remove(&client)
                     && matches!(response, Response::Cib(_))
                 {
@@ -637,7 +649,10 @@ impl World {
             | Effect::ReadSecrets { .. }
             | Effect::Event(_)
             | Effect::History { .. } => {}
-            Effect::Log(level, text) => self.trace(|| format!("{id} {level:?}: {text}")),
+            Effect::Log(level, text) => {
+                self.heard(id, &text);
+                self.trace(|| format!("{id} {level:?}: {text}"));
+            }
             Effect::Leave => self.kill_daemon(id),
             Effect::LeaveRing => {
                 let now = self.now;
@@ -646,6 +661,7 @@ impl World {
             }
             Effect::RestartHost => {
                 self.trace(|| format!("{id} restarts its host"));
+                self.tell(|w| format!("{} restarts its host", w.names[&id]));
                 self.cut_power(id);
                 self.after(1000, 3000, What::Boot(id));
             }
@@ -674,6 +690,7 @@ impl World {
         }
         if self.faults.dead_bmcs.contains(&target) || target == NodeId(0) {
             let result = Err("the BMC does not answer".to_owned());
+            self.tell_fenced(target, None);
             self.input(id, Input::FenceAgentFinished { run, result });
             return;
         }
@@ -705,6 +722,7 @@ impl World {
         if !self.alive(id, life) {
             return;
         }
+        self.tell_fenced(target, Some(action));
         if matches!(action, "off" | "reboot") {
             self.checker.fenced(target);
             if action == "reboot" {

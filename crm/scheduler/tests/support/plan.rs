@@ -34,8 +34,8 @@ impl Told {
         Told {
             changes: plan.summary().iter().map(|change| words(&change.text)).collect(),
             actions,
+            places: places(&overview(model, now), plan.summary(), &stuck),
             stuck,
-            places: places(&overview(model, now), plan.summary()),
             problems: plan.problems().map(|problem| problem.text).collect(),
         }
     }
@@ -148,14 +148,20 @@ impl Told {
 }
 
 /// Where resources are once the plan was carried out.
-fn places(now: &Overview, changes: &[Change]) -> BTreeMap<String, Vec<(String, Role)>> {
+fn places(
+    now: &Overview,
+    changes: &[Change],
+    stuck: &[String],
+) -> BTreeMap<String, Vec<(String, Role)>> {
     let mut places: BTreeMap<String, Vec<(String, Role)>> = BTreeMap::new();
     for rsc in now.resources.iter().filter(|rsc| rsc.children.is_empty() && rsc.replicas.is_empty())
     {
         let list = places.entry(rsc.shown_id.to_string()).or_default();
         let is_own = |c: &&Change| c.resource.as_ref() == Some(&rsc.id) && !c.blocked;
+        // What it waits for is never done.
+        let waits = |label: &String| label.split(' ').nth(1) == Some(&*rsc.shown_id);
         let change = changes.iter().rev().find(is_own);
-        match change {
+        match change.filter(|_| !stuck.iter().any(waits)) {
             // What is recovered where it is has no other node to name.
             Some(change) if change.what == "Recover" => {
                 let node = change.to.clone().or_else(|| change.from.clone());

@@ -16,8 +16,8 @@
 //! - `location ID RESOURCE NODE SCORE`, `colocation ID RESOURCE WITH SCORE [NAME=VALUE ...]`,
 //!   `order ID FIRST THEN [NAME=VALUE ...]`
 //! - `ticket ID [granted] [standby]`
-//! - `option NAME=VALUE`, `no-quorum`, `lost-quorum` (it was there before), `fencing` (a device, and
-//!   fencing switched on)
+//! - `option NAME=VALUE`, `no-quorum`, `lost-quorum` (it was there before)
+//! - `fencing`: a device, and fencing switched on
 
 use std::fmt::Write;
 

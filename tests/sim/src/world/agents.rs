@@ -22,6 +22,7 @@ pub(crate) struct Run {
     pub(crate) action: String,
     /// Its parameter.
     at: String,
+    recurring: bool,
     /// Where a migration goes, and how often that host had lost its power when it began.
     target: Option<(NodeId, u32)>,
     /// Who was a member when it began: what it does later was allowed then.
@@ -61,6 +62,7 @@ impl World {
             instance: operation.resource.clone(),
             action: operation.action.clone(),
             at: operation.params.iter().find(|p| p.0 == "at").map_or("", |p| &p.1).to_owned(),
+            recurring: operation.interval_ms > 0,
             target: meta("CRM_meta_migrate_target").and_then(|name| self.migration_target(&name)),
             members: members.unwrap_or_default(),
         };
@@ -174,6 +176,7 @@ impl World {
             self.act(id, &ended);
         }
         self.trace(|| format!("{id} {} {} is killed", ended.resource, ended.action));
+        self.tell(|w| w.killed(id, &ended));
         let outcome = Outcome::broken(Status::Error, code::ERROR, "ended");
         self.input(id, Input::AgentFinished { run, outcome });
     }
@@ -208,11 +211,43 @@ impl World {
             _ => code::OK,
         };
         self.trace(|| format!("{id} {} {} = {code}", ended.resource, ended.action));
+        if let Some(text) = self.ended(id, &ended, code) {
+            self.tell(|_| text);
+        }
         self.input(id, Input::AgentFinished { run, outcome: Outcome::done(code) });
         let scores = matches!(ended.action.as_str(), "start" | "promote" | "demote");
         if ended.resource == "pg" && code == code::OK && (scores || self.rng.chance(100)) {
             self.say_score(id);
         }
+    }
+
+    /// What has come of an agent's run, in words, if it is worth telling.
+    fn ended(&self, id: NodeId, run: &Run, code: i32) -> Option<String> {
+        let (resource, action, node) = (&run.resource, run.action.as_str(), &self.names[&id]);
+        let done = match action {
+            "start" => "started",
+            "stop" => "stopped",
+            "promote" => "promoted",
+            "demote" => "demoted",
+            "migrate_to" => "migrated away",
+            "migrate_from" => "taken over",
+            "monitor" if !run.recurring || matches!(code, code::OK | code::PROMOTED) => {
+                return None;
+            }
+            "monitor" if code == code::NOT_RUNNING => {
+                return Some(format!("{resource} is found not running on {node}"));
+            }
+            "monitor" => "watched",
+            _ => return None,
+        };
+        Some(match code {
+            code::OK => format!("{resource} is {done} on {node}"),
+            _ => format!("{resource} {action} fails on {node} ({code})"),
+        })
+    }
+
+    fn killed(&self, id: NodeId, run: &Run) -> String {
+        format!("{} {} takes too long on {}", run.resource, run.action, self.names[&id])
     }
 
     /// Whether a resource is active on a host with this parameter. As with an address, nothing is
@@ -242,7 +277,7 @@ impl World {
     }
 
     /// A resource was stopped on a host, died there, or a look at it showed that it is not there.
-    fn is_gone(&mut self, id: NodeId, resource: &str) {
+    pub(super) fn is_gone(&mut self, id: NodeId, resource: &str) {
         self.checker.stopped(resource, id);
         if resource == "pg" {
             self.checker.stopped(PROMOTED, id);

@@ -8,6 +8,7 @@ use super::{Faults, WALL_MS, What, World, ms};
 impl World {
     pub(super) fn cut_power(&mut self, id: NodeId) {
         self.trace(|| format!("{id} loses power"));
+        self.tell(|w| format!("{} loses power", w.names[&id]));
         self.checker.power_lost(id);
         let host = self.host(id);
         host.power = false;
@@ -23,6 +24,7 @@ impl World {
     /// What runs on the host goes on.
     pub(super) fn kill_daemon(&mut self, id: NodeId) {
         self.trace(|| format!("{id} loses its daemon"));
+        self.tell(|w| format!("the daemon on {} ends", w.names[&id]));
         let host = self.host(id);
         host.daemon = None;
         host.running.clear();

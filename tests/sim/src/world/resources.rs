@@ -30,6 +30,12 @@ impl Cast {
         Cast { shop: is(0), net: is(1), pg: is(2) }
     }
 
+    /// One that has these.
+    pub(super) fn with(names: &[&str]) -> Cast {
+        let has = |name| names.contains(&name);
+        Cast { shop: has("shop"), net: has("net"), pg: has("pg") }
+    }
+
     fn has(self, id: &str) -> bool {
         match id.split('-').next() {
             Some("shop") => self.shop,

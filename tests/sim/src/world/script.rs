@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Goes on until that time, in milliseconds, or to the first violation.
-    fn until(&mut self, at_ms: u64) {
+    pub(super) fn until(&mut self, at_ms: u64) {
         let end = Instant(0) + ms(at_ms);
         while self.checker.violation.is_none() {
             let Some(Reverse(event)) = self.queue.pop() else { break };
