@@ -123,9 +123,10 @@ impl Rules {
             None if tag.is_none() && reference.is_none() => return,
             None => {
                 let tag = tag.unwrap_or("*");
+                let reference = reference.map(cib_xml::quoted);
                 match (reference, attribute) {
-                    (Some(id), Some(name)) => format!("//{tag}[@id='{id}' and @{name}]"),
-                    (Some(id), None) => format!("//{tag}[@id='{id}']"),
+                    (Some(id), Some(name)) => format!("//{tag}[@id={id} and @{name}]"),
+                    (Some(id), None) => format!("//{tag}[@id={id}]"),
                     (None, Some(name)) => format!("//{tag}[@{name}]"),
                     (None, None) => format!("//{tag}"),
                 }

@@ -21,5 +21,5 @@ pub use read::{ParseError, Position};
 pub use tree::{Attr, Children, Doc, Kind, Node, NodeId};
 pub use write::{Style, escape_attribute};
 pub use xpath::{
-    EXPRESSION_BYTES_MAX, Found, NESTING_MAX, VISITS_MAX, Value, XPath, XPathError, path_of,
+    EXPRESSION_BYTES_MAX, Found, NESTING_MAX, VISITS_MAX, Value, XPath, XPathError, path_of, quoted,
 };

@@ -129,8 +129,35 @@ impl Doc {
     }
 }
 
+/// `text` as a string of an XPath expression, whatever is in it. XPath 1.0 has no escapes: text with
+/// both kinds of quotes is put together by `concat()`.
+pub fn quoted(text: &str) -> String {
+    /// As many arguments as a function may have here.
+    const ARGUMENTS_MAX: usize = 64;
+    if !text.contains('\'') {
+        return format!("'{text}'");
+    }
+    if !text.contains('"') {
+        return format!("\"{text}\"");
+    }
+    let mut parts: Vec<String> = Vec::new();
+    for part in text.split_inclusive('\'') {
+        let before = part.strip_suffix('\'');
+        parts.push(format!("'{}'", before.unwrap_or(part)));
+        parts.extend(before.map(|_| "\"'\"".to_owned()));
+    }
+    while parts.len() > 1 {
+        let join = |some: &[String]| match some {
+            [one] => one.clone(),
+            _ => format!("concat({})", some.join(",")),
+        };
+        parts = parts.chunks(ARGUMENTS_MAX).map(join).collect();
+    }
+    parts.concat()
+}
+
 /// Appends the last part of a path: `/name[@id='x']`, with double quotes where there is a single one
-/// in the id (XPath cannot write one with both).
+/// in the id. (As it stands in patchsets, which others read as well: see [`crate::patch`].)
 pub(crate) fn push_component(path: &mut String, name: &str, id: Option<&str>) {
     path.push('/');
     path.push_str(name);

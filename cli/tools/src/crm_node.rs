@@ -110,9 +110,9 @@ fn remove(given: &Given) -> Result<(), (i32, String)> {
     let name = given.get("remove").unwrap_or_default();
     let failed = |e: cib_store::StoreError| (e.exit_code(), e.to_string());
     let mut cib = connect().map_err(failed)?;
-    let quote = if name.contains('\'') { '"' } else { '\'' };
+    let quoted = cib_xml::quoted(name);
     for (section, element) in [("nodes", "node"), ("status", "node_state")] {
-        let test = format!("@uname={quote}{name}{quote} or @id={quote}{name}{quote}");
+        let test = format!("@uname={quoted} or @id={quoted}");
         let base = cib_store::section_path(section).unwrap_or_default();
         let target = Target::XPath(format!("{base}/{element}[{test}]"));
         cib.apply(&Operation::Delete { target, xml: None }, true).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! Named values in a CIB: cluster options, node attributes, defaults.
 
 use cib_store::{ErrorKind, Operation, StoreError, Target};
-use cib_xml::{Doc, Style};
+use cib_xml::{Doc, Style, quoted};
 
 use crate::cib::Cib;
 
@@ -52,11 +52,6 @@ impl From<ErrorKind> for Failure {
     }
 }
 
-pub(crate) fn quote(text: &str) -> String {
-    // There is no escaping in XPath 1.0: text with both quotes cannot be named, and matches nothing.
-    if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
-}
-
 fn search(place: &Place, id: Option<&str>, name: Option<&str>) -> Result<String, StoreError> {
     let section = if place.section == "tickets" { "status" } else { &place.section };
     let base = cib_store::section_path(section)
@@ -73,17 +68,17 @@ fn search(place: &Place, id: Option<&str>, name: Option<&str>) -> Result<String,
             if section == "status" {
                 set = "transient_attributes".into();
             }
-            path.push_str(&format!("//{element}[@id={}]", quote(node)));
+            path.push_str(&format!("//{element}[@id={}]", quoted(node)));
         }
     }
     path.push_str(&format!("//{set}"));
     if let Some(name) = &place.set_name {
-        path.push_str(&format!("[@id={}]", quote(name)));
+        path.push_str(&format!("[@id={}]", quoted(name)));
     }
     path.push_str("//nvpair");
     let mut tests = Vec::new();
-    tests.extend(id.map(|id| format!("@id={}", quote(id))));
-    tests.extend(name.map(|name| format!("@name={}", quote(name))));
+    tests.extend(id.map(|id| format!("@id={}", quoted(id))));
+    tests.extend(name.map(|name| format!("@name={}", quoted(name))));
     if !tests.is_empty() {
         path.push_str(&format!("[{}]", tests.join(" and ")));
     }

@@ -1,13 +1,13 @@
 //! `systole constraint`: where and in which order resources run.
 
 use anyhow::bail;
-use cib_xml::{Doc, Style};
+use cib_xml::{Doc, Style, quoted};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::print_list;
 use crate::resource::find;
-use crate::session::{Session, quoted};
+use crate::session::Session;
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Wish {
@@ -96,7 +96,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         Verb::Colocation(colocation) => add_colocation(session, &colocation),
         Verb::List => list(session),
         Verb::Delete { ids } => ids.iter().try_for_each(|id| {
-            let xpath = format!("/cib/configuration/constraints/*[@id={}]", quoted(id)?);
+            let xpath = format!("/cib/configuration/constraints/*[@id={}]", quoted(id));
             session.delete(&xpath, &format!("constraint '{id}'; see 'systole constraint list'"))
         }),
     }

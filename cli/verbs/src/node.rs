@@ -1,14 +1,14 @@
 //! `systole node`: nodes and their attributes.
 
 use anyhow::bail;
-use cib_xml::Doc;
+use cib_xml::{Doc, quoted};
 use clap::Subcommand;
 use crm_api::{Request, Response};
 use crm_attributes::{Change, Update};
 use serde::Serialize;
 
 use crate::print_list;
-use crate::session::{Session, pair, quoted, xml_id};
+use crate::session::{Session, pair, xml_id};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -145,7 +145,7 @@ pub(crate) fn set_permanent(
     let set = format!("nodes-{id}");
     if value.is_empty() {
         let xpath =
-            format!("/cib/configuration/nodes/node[@id='{id}']//nvpair[@name={}]", quoted(name)?);
+            format!("/cib/configuration/nodes/node[@id='{id}']//nvpair[@name={}]", quoted(name));
         return session.delete(
             &xpath,
             &format!("attribute {name} on node {node}; see 'systole node attribute {node}'"),

@@ -2,11 +2,12 @@
 
 use anyhow::ensure;
 use cib_model::{Attrs, OPTIONS, Options};
+use cib_xml::quoted;
 use clap::Subcommand;
 use serde::Serialize;
 
 use crate::print_list;
-use crate::session::{Session, add_pairs, pair, pairs_of, quoted};
+use crate::session::{Session, add_pairs, pair, pairs_of};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -110,7 +111,7 @@ fn rename_pairs(doc: &mut cib_xml::Doc) {
 }
 
 fn remove(session: &mut Session, name: &str) -> anyhow::Result<()> {
-    let xpath = format!("/cib/configuration/crm_config//nvpair[@name={}]", quoted(name)?);
+    let xpath = format!("/cib/configuration/crm_config//nvpair[@name={}]", quoted(name));
     session.delete(&xpath, &format!("option {name} that is set; see 'systole property list'"))
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
 use cib_store::{Operation, Target};
-use cib_xml::{Doc, Node, NodeId, Style};
+use cib_xml::{Doc, Node, NodeId, Style, quoted};
 use clap::{Args, Subcommand};
 use crm_api::Request;
 use crm_scheduler::overview::{Overview, RscView};
 use serde::Serialize;
 
 use crate::agents;
-use crate::session::{Session, add_pairs, merge, pair, pairs_of, quoted, xml_id};
+use crate::session::{Session, add_pairs, merge, pair, pairs_of, xml_id};
 use crate::{print_json, print_list, status};
 
 /// Kinds of elements that are resources.
@@ -206,7 +206,7 @@ pub(crate) fn run(session: &mut Session, verb: Verb) -> anyhow::Result<()> {
         Verb::Clear { id } => {
             let xpath = format!(
                 "/cib/configuration/constraints/rsc_location[@rsc={}][starts-with(@id,'cli-')]",
-                quoted(&id)?
+                quoted(&id)
             );
             session.delete(
                 &xpath,
@@ -395,7 +395,7 @@ fn wrapped(inner: Node<'_>, pairs: &[String], promotable: bool) -> anyhow::Resul
 fn replace_by(session: &mut Session, old: &[&str], new: &Doc) -> anyhow::Result<()> {
     let mut operations = Vec::new();
     for id in old {
-        let xpath = format!("/cib/configuration/resources//*[@id={}]", quoted(id)?);
+        let xpath = format!("/cib/configuration/resources//*[@id={}]", quoted(id));
         operations.push(Operation::DeleteAll { xpath });
     }
     operations.push(merge("resources", new));
@@ -444,7 +444,7 @@ fn delete(session: &mut Session, id: &str) -> anyhow::Result<()> {
     let mut operations = Vec::new();
     let gone = top.descendants().filter(|n| KINDS.contains(&n.name()));
     for id in gone.filter_map(|n| n.attr("id")) {
-        let id = quoted(id)?;
+        let id = quoted(id);
         let by =
             ["rsc", "with-rsc", "first", "then"].map(|name| format!("@{name}={id}")).join(" or ");
         operations.push(Operation::DeleteAll {
@@ -454,7 +454,7 @@ fn delete(session: &mut Session, id: &str) -> anyhow::Result<()> {
             xpath: format!("/cib/configuration/constraints//resource_ref[@id={id}]"),
         });
     }
-    let top_id = quoted(top.attr("id").unwrap_or_default())?;
+    let top_id = quoted(top.attr("id").unwrap_or_default());
     operations.push(Operation::DeleteAll {
         xpath: format!("/cib/configuration/resources//*[@id={top_id}]"),
     });
@@ -514,8 +514,8 @@ fn set_pairs(session: &mut Session, id: &str, block: &str, pairs: &[String]) -> 
             if pairs_of(element, block).iter().any(|p| p.0 == name) {
                 let xpath = format!(
                     "/cib/configuration/resources//*[@id={}]/{block}/nvpair[@name={}]",
-                    quoted(id)?,
-                    quoted(name)?
+                    quoted(id),
+                    quoted(name)
                 );
                 operations.push(Operation::DeleteAll { xpath });
             }

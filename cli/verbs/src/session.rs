@@ -168,20 +168,6 @@ pub(crate) fn xml_id(text: &str) -> String {
     text.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '.' }).collect()
 }
 
-/// A string for use inside an XPath expression.
-///
-/// # Errors
-/// If it has both kinds of quotes, which no id can.
-pub(crate) fn quoted(text: &str) -> anyhow::Result<String> {
-    if !text.contains('\'') {
-        Ok(format!("'{text}'"))
-    } else if !text.contains('"') {
-        Ok(format!("\"{text}\""))
-    } else {
-        bail!("{text} is no id")
-    }
-}
-
 /// The name-value pairs of all blocks called `block` under `parent`.
 pub(crate) fn pairs_of(parent: Node<'_>, block: &str) -> Vec<(String, String)> {
     let pairs = parent.children_named(block).flat_map(|b| b.children_named("nvpair"));

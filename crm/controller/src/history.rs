@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cib_xml::{Doc, Style};
+use cib_xml::{Doc, Style, quoted};
 use crm_executor::{Agent, Operation, Status};
 use serde::{Deserialize, Serialize};
 
@@ -243,11 +243,14 @@ fn is_failure(op: &Attributes) -> bool {
     !is_pending(op) && (get("op-status") != "0" || get("rc-code") != expected.to_string())
 }
 
+/// An expression that finds the history of a resource.
+pub(crate) fn resource_in_cib(node_id: &str, resource: &str) -> String {
+    let (node_id, resource) = (quoted(node_id), quoted(resource));
+    format!("/cib/status/node_state[@id={node_id}]/lrm/lrm_resources/lrm_resource[@id={resource}]")
+}
+
 fn in_cib(node_id: &str, resource: &str, id: &str) -> String {
-    format!(
-        "/cib/status/node_state[@id='{node_id}']/lrm/lrm_resources/lrm_resource[@id='{resource}']\
-         /lrm_rsc_op[@id='{id}']"
-    )
+    format!("{}/lrm_rsc_op[@id={}]", resource_in_cib(node_id, resource), quoted(id))
 }
 
 /// What is known of an operation before it has a result.

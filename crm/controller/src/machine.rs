@@ -10,7 +10,7 @@ use membership_base::{Incarnation, Instant, NodeId, View};
 use crate::agent::Traits;
 use crate::dc::Dc;
 use crate::dc::brake::Brake;
-use crate::history::{History, Tag};
+use crate::history::{History, Tag, resource_in_cib};
 use crate::underway::migrates_to;
 use crate::{
     Arrival, CibWrite, Effect, Hello, Input, Level, Message, NEVER, Options, Phase, Seen, Setup,
@@ -582,9 +582,8 @@ impl Controller {
         };
         let mut writes = Vec::new();
         for name in names {
-            writes.push(CibWrite::Delete(format!(
-                "/cib/status/node_state[@id='{node_id}']/lrm/lrm_resources/lrm_resource[@id='{name}']"
-            )));
+            let found = resource_in_cib(&node_id.to_string(), &name);
+            writes.push(CibWrite::Delete(found));
             if let Some(rest) = self.history.forget(&name) {
                 let xml = rest.to_xml(&node_id.to_string(), self.name(node_id));
                 writes.push(CibWrite::Status(xml));

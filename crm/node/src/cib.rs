@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cib_model::Time;
 use cib_store::{Operation, Target, Who};
-use cib_xml::{Doc, Node, Style};
+use cib_xml::{Doc, Node, Style, quoted};
 use crm_attributes::Written;
 use crm_controller::{CibChange, CibWrite, Options, Seen};
 use membership_base::{NodeId, View};
@@ -65,8 +65,11 @@ pub(crate) fn attribute_writes(
             }
             None => operations.push(Operation::DeleteAll {
                 xpath: format!(
-                    "/cib/status/node_state[@id='{id}']/transient_attributes\
-                     /instance_attributes[@id='{set}']/nvpair[@id='{pair}']"
+                    "/cib/status/node_state[@id={}]/transient_attributes\
+                     /instance_attributes[@id={}]/nvpair[@id={}]",
+                    quoted(&id),
+                    quoted(&set),
+                    quoted(&pair)
                 ),
             }),
         }

@@ -534,6 +534,42 @@ fn an_attribute_reaches_every_cib() {
 }
 
 #[test]
+fn a_hostile_name_removes_nothing_but_what_it_names() {
+    let mut cluster = started();
+    let update = |cluster: &mut Cluster, set: &str, change: crm_attributes::Change, until: u64| {
+        let who = cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
+        let set = Some(set.to_owned());
+        let update =
+            crm_attributes::Update { set, ..crm_attributes::Update::new("n3", "a", change) };
+        let request = Request::UpdateAttributes(vec![update]);
+        cluster.input(NodeId(3), Input::Client { id: 7, who, request });
+        cluster.run(until);
+    };
+    let blocks = |cluster: &Cluster| -> Vec<(String, usize)> {
+        let all = cluster.cib(1).descendants().filter(|n| n.name() == "instance_attributes");
+        let of = |n: cib_xml::Node<'_>| {
+            Some((n.attr("id")?.to_owned(), n.children_named("nvpair").count()))
+        };
+        all.filter_map(of).filter(|(id, _)| !id.starts_with("st")).collect()
+    };
+    let mut until = 200;
+    let (set, delete) = (crm_attributes::Change::Set("1".into()), crm_attributes::Change::Delete);
+    for hostile in ["x' or '1'='1", "x\" or \"1\"=\"1", "'\"]/..|//*"] {
+        let before = blocks(&cluster);
+        until += 100;
+        update(&mut cluster, hostile, set.clone(), until);
+        assert_eq!(blocks(&cluster).len(), before.len() + 1);
+        until += 100;
+        update(&mut cluster, hostile, delete.clone(), until);
+        let gone = blocks(&cluster).into_iter().find(|(id, _)| id == hostile);
+        assert_eq!(gone.map(|(_, pairs)| pairs), Some(0), "{hostile}");
+        let feature_sets = cluster.cib(1).descendants();
+        let kept = feature_sets.filter(|n| n.attr("name") == Some("#feature-set")).count();
+        assert_eq!(kept, 3, "after {hostile}");
+    }
+}
+
+#[test]
 fn every_node_says_which_feature_set_it_has() {
     let mut cluster = started();
     let said = |cluster: &Cluster, node: u32, of: u32| {

@@ -126,3 +126,34 @@ fn a_search_of_the_largest_cib_is_far_from_the_limit() {
     assert_eq!(doc.xpath("//e[@id='e7']").unwrap().len(), 1);
     assert_eq!(doc.xpath("/cib/e[@id='e7' or text()='x']|//e[199999]").unwrap().len(), 2);
 }
+
+/// Names that would end the string that they are put in, and then select something else.
+#[test]
+fn a_quoted_name_is_found_and_nothing_else_whatever_is_in_it() {
+    let alphabet = ['\'', '"', ']', '[', '/', '*', ' ', 'o', 'r', '=', '&', '<', ',', ')', 'é'];
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap_or(0) % below
+    };
+    let mut names: Vec<String> = (0..500)
+        .map(|_| {
+            let length = 1 + next(12);
+            (0..length).map(|_| alphabet[next(alphabet.len())]).collect()
+        })
+        .collect();
+    names.extend(["x' or '1'='1", "\" or \"\"=\"", "'\"", ""].map(str::to_owned));
+    names.push("'\"".repeat(1000));
+    for name in names {
+        let mut doc = Doc::new("cib");
+        let root = doc.root_id();
+        for id in [name.as_str(), "another one"] {
+            let element = doc.append_element(root, "e");
+            doc.set_attr(element, "id", id);
+        }
+        let expression = format!("/cib/e[@id={}]", super::quoted(&name));
+        let found = doc.xpath_elements(&expression).unwrap_or_else(|e| panic!("{expression}: {e}"));
+        let ids: Vec<_> = found.iter().filter_map(|id| doc.node(*id).attr("id")).collect();
+        assert_eq!(ids, [name.as_str()], "{expression}");
+    }
+}

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use cib_model::{ResourceKind, Time};
 use cib_store::{Operation, Target};
-use cib_xml::{Doc, Style};
+use cib_xml::{Doc, Style, quoted};
 
 use super::{Fail, Work, refused, usage};
 use crate::checks;
 use crate::cib::merging;
 use crate::dates::Date;
 use crate::exit;
-use crate::nvattrs::{Pair, quote, select};
+use crate::nvattrs::{Pair, select};
 use crate::output::{Element, Out};
 use crate::show::{base, meta};
 
@@ -96,17 +96,17 @@ fn lookup(
     id: Option<&str>,
     name: Option<&str>,
 ) -> Result<Vec<Pair>, Fail> {
-    let mut path = format!("/cib/configuration/resources//*[@id={}]", quote(rsc));
+    let mut path = format!("/cib/configuration/resources//*[@id={}]", quoted(rsc));
     if kind != Kind::Element {
         path.push_str(&format!("/{}", kind.block()));
         if let Some(set) = set {
-            path.push_str(&format!("[@id={}]", quote(set)));
+            path.push_str(&format!("[@id={}]", quoted(set)));
         }
     }
     path.push_str("//nvpair");
     for (attr, value) in [("id", id), ("name", name)] {
         if let Some(value) = value {
-            path.push_str(&format!("[@{attr}={}]", quote(value)));
+            path.push_str(&format!("[@{attr}={}]", quoted(value)));
         }
     }
     match select(work.cib.as_mut(), path) {

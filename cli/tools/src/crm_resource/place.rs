@@ -2,7 +2,7 @@
 
 use cib_model::{ResourceKind, Role};
 use cib_store::{Operation, Target};
-use cib_xml::{Doc, NodeId, Style};
+use cib_xml::{Doc, NodeId, Style, quoted};
 
 use super::{Fail, Work, refused, usage};
 use crate::cib::Cib;
@@ -242,8 +242,10 @@ fn clear_node(work: &mut Work<'_>, rsc: &str, node: Option<&str>, bans: bool) ->
     };
     for node in nodes {
         let xpath = format!(
-            "//rsc_location[@id='cli-prefer-{rsc}'][rule[@id='cli-prefer-rule-{rsc}']\
-             /expression[@attribute='#uname' and @value='{node}']]"
+            "//rsc_location[@id={}][rule[@id={}]/expression[@attribute='#uname' and @value={}]]",
+            quoted(&format!("cli-prefer-{rsc}")),
+            quoted(&format!("cli-prefer-rule-{rsc}")),
+            quoted(&node)
         );
         let op = Operation::Delete { target: Target::XPath(xpath), xml: None };
         match work.cib.apply(&op, false) {

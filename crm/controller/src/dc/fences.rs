@@ -58,7 +58,7 @@ pub(super) struct Return {
 
 /// Nothing runs any more on a node whose fence was confirmed.
 pub(super) fn fenced_state(id: &str, uname: &str) -> [CibWrite; 3] {
-    let state = format!("/cib/status/node_state[@id='{id}']");
+    let state = format!("/cib/status/node_state[@id={}]", cib_xml::quoted(id));
     [
         CibWrite::Status(format!(
             "<node_state id=\"{id}\" uname=\"{uname}\" in_ccm=\"false\" crmd=\"offline\" \
