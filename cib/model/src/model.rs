@@ -186,8 +186,9 @@ impl<'a> Reader<'a> {
 impl Model {
     /// Reads a whole CIB. `now` decides about rules in cluster options, and what a time of day
     /// without a date means. The document is kept: what is seldom asked of a history is read from it
-    /// then.
+    /// then. One of an older schema is upgraded first, so that everybody who plans reads the same.
     pub fn from_doc(doc: &Arc<Doc>, now: Time) -> Model {
+        let doc = &cib_schema::latest(doc);
         let root = doc.root();
         let config = root.child("configuration");
         let section = |name: &str| config.and_then(|c| c.child(name));

@@ -14,7 +14,7 @@ mod validate;
 
 pub use ladder::{Schema, compare_names};
 pub use relax_ng::{relax_ng, relax_ng_of};
-pub use upgrade::{Dropped, Step, UpgradeError, upgrade, upgrade_told};
+pub use upgrade::{Dropped, Step, UpgradeError, latest, upgrade, upgrade_told};
 pub use validate::{Problem, validate, validate_changed, validate_with};
 
 /// Name of the newest schema.

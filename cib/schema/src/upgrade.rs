@@ -7,6 +7,8 @@
 mod v3;
 mod v4;
 
+use std::sync::Arc;
+
 use cib_xml::{Doc, Node, NodeId};
 
 use crate::grammar::grammar;
@@ -78,6 +80,20 @@ pub enum Dropped {
 /// If no schema accepts it, or it names an unknown one.
 pub fn upgrade(doc: &mut Doc, max: Option<&str>) -> Result<bool, UpgradeError> {
     upgrade_told(doc, max, &mut |_| {})
+}
+
+/// The CIB as plans and their explanations read it: in the words of the latest schema. One that no
+/// schema accepts is taken as it is.
+pub fn latest(doc: &Arc<Doc>) -> Arc<Doc> {
+    let named = doc.root().attr("validate-with").and_then(Schema::named);
+    let mut latest = Arc::clone(doc);
+    if named.is_some_and(|schema| schema < Schema::LATEST) {
+        let mut copy = Doc::clone(doc);
+        if upgrade(&mut copy, None).is_ok() {
+            latest = Arc::new(copy);
+        }
+    }
+    latest
 }
 
 /// As [`upgrade`]; `tell` hears of every step.

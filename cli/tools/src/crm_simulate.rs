@@ -8,7 +8,6 @@ mod state;
 use std::sync::Arc;
 
 use cib_model::{Time, scan_int};
-use cib_schema::Schema;
 use cib_store::StoreError;
 use cib_xml::{Doc, Style};
 use crm_scheduler::overview::Present;
@@ -199,12 +198,8 @@ impl Session<'_> {
     }
 
     fn take_in(&mut self, state: &State) -> Result<(Cluster, Present), input::Failure> {
-        let mut doc = state.doc.clone();
-        let named = doc.root().attr("validate-with").and_then(Schema::named);
-        if named.is_some_and(|schema| schema < Schema::LATEST) {
-            // It was found to be good, or to be without schema, when it was read.
-            let _ = cib_schema::upgrade(Arc::make_mut(&mut doc), None);
-        }
+        // What is written out afterwards is in the words of the latest schema as well.
+        let doc = cib_schema::latest(&state.doc);
         let now = self.effective_time(&doc, true)?;
         Ok(Cluster::present(doc, now, self.flags))
     }

@@ -127,6 +127,28 @@ mod tests {
         Arc::new(cib_store::empty_cib())
     }
 
+    /// It is planned as `crm_simulate` plans it, which upgrades it first.
+    #[test]
+    fn a_cib_of_an_older_schema_is_planned_in_the_words_of_the_latest() {
+        let starts = |managed: &str| {
+            let xml = format!(
+                r#"<cib validate-with="pacemaker-2.10" admin_epoch="0" epoch="1" num_updates="0"
+                have-quorum="1"><configuration><crm_config><cluster_property_set id="o">
+                <nvpair id="o-s" name="stonith-enabled" value="false"/>
+                <nvpair id="o-m" name="is-managed-default" value="{managed}"/>
+                </cluster_property_set></crm_config><nodes><node id="1" uname="n1"/></nodes>
+                <resources><primitive id="r" class="ocf" provider="pacemaker" type="Dummy"/>
+                </resources><constraints/></configuration><status><node_state id="1" uname="n1"
+                in_ccm="true" crmd="online" join="member" expected="member"/></status></cib>"#
+            );
+            let doc = Arc::new(Doc::parse(&xml).expect("it is XML"));
+            let plan = compute(doc, 1_700_000_000, 1).expect("a plan").transition;
+            plan.synapses.iter().any(|s| &*s.action.key == "r_start_0")
+        };
+        assert!(starts("true"));
+        assert!(!starts("false"), "the latest schema has that in rsc_defaults");
+    }
+
     #[tokio::test]
     async fn a_panic_of_the_policy_engine_costs_a_plan_and_keeps_its_input() {
         let planner = Planner::default();
