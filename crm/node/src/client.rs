@@ -42,6 +42,10 @@ impl Node {
             self.fail(id, exit::INSUFFICIENT_PRIVILEGES, &reason);
             return;
         }
+        if !reads && self.is_behind() {
+            let reason = "too many requests wait for the ring; try again in a moment";
+            return self.fail(id, exit::BUSY, reason);
+        }
         self.permitted(now, id, who, request);
     }
 

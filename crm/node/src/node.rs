@@ -18,6 +18,9 @@ use crate::{Effect, Input, MESSAGE_MAX, Message, PROTOCOL, Setup, cib, history};
 /// The attribute in which every node says which feature set it has, as Pacemaker's do since 3.15.1.
 const FEATURE_SET_OF: &str = "#feature-set";
 
+/// Answers that may wait for what was said before them: beyond that requests are refused.
+const REPLIES_MAX: usize = 16_384;
+
 /// What a pending CIB request or fencing ticket belongs to.
 enum Asker {
     /// One of the machines, which does not wait for the answer; its name is for the log.
@@ -249,6 +252,11 @@ impl Node {
     /// Answers a tool once everything said so far has come back through the ring.
     pub(crate) fn reply_when_heard(&mut self, id: u64, response: Response) {
         self.waiting_replies.push_back((self.said, id, response));
+    }
+
+    /// Whether so many answers wait for the ring that no further request is taken.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.waiting_replies.len() >= REPLIES_MAX
     }
 
     pub(crate) fn new_ticket(&mut self, client: u64) -> u64 {

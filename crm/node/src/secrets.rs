@@ -3,6 +3,9 @@
 //!
 //! Members say which secrets they have, and of when, before they greet the others: whoever has the
 //! newest then tells its value before the DC can know all, and so before anything is started.
+//!
+//! Which is the newest goes by the order of the ring, not by the members' clocks: when a change is
+//! delivered it gets a time that is later than that of all before it, which all members know of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +54,10 @@ pub(crate) struct Secrets {
     /// Nodes seen before: the controller is told that the CIB is that of all once this node has
     /// looked at its secrets.
     synced: Option<Vec<Seen>>,
+    /// Of when the newest known value of each secret is.
+    newest: BTreeMap<Place, u64>,
+    /// Members have said what they have since this daemon was started.
+    looked: bool,
     /// What the members of this view have said that they have.
     had: BTreeMap<NodeId, BTreeMap<Place, u64>>,
 }
@@ -60,6 +67,13 @@ struct Asked {
     /// Members that have not answered; empty until the ring has delivered the change.
     waiting: BTreeSet<NodeId>,
     errors: Vec<String>,
+}
+
+impl Secrets {
+    fn know(&mut self, place: &Place, at_ms: u64) {
+        let newest = self.newest.entry(place.clone()).or_default();
+        *newest = at_ms.max(*newest);
+    }
 }
 
 impl Node {
@@ -97,6 +111,10 @@ impl Node {
                 }
                 match change.check() {
                     Ok(()) => {
+                        // A clock that is behind does not make the last change an old one.
+                        let newest = self.secrets.newest.entry(change.place.clone()).or_default();
+                        let at_ms = at_ms.max(newest.saturating_add(1));
+                        *newest = at_ms;
                         let asked = Some((sender, number));
                         self.effects.push_back(Effect::KeepSecret { asked, at_ms, change });
                     }
@@ -114,12 +132,17 @@ impl Node {
             SecretMessage::Kept { .. } => {}
             SecretMessage::Have { view, secrets } => {
                 if view == self.view.id {
+                    for (place, at_ms) in &secrets {
+                        self.secrets.know(place, *at_ms);
+                    }
+                    self.secrets.looked = true;
                     self.secrets.had.insert(sender, secrets.into_iter().collect());
                     self.tell_newest();
                 }
             }
             SecretMessage::Fill { at_ms, change } => {
                 if sender != self.setup.local && change.check().is_ok() && change.value.is_some() {
+                    self.secrets.know(&change.place, at_ms);
                     self.effects.push_back(Effect::KeepSecret { asked: None, at_ms, change });
                 }
             }
@@ -129,7 +152,7 @@ impl Node {
     /// The CIB is that of all. Members that were apart tell each other what they have first.
     pub(crate) fn secrets_synced(&mut self, now: Instant, seen: Vec<Seen>) {
         let apart = self.view.members.iter().any(|id| !self.view.came_with_us.contains(id));
-        let places = match apart && self.setup.encrypted {
+        let places = match (apart || !self.secrets.looked) && self.setup.encrypted {
             true => marked(self.cib(), self.wall_ms(now)),
             false => Vec::new(),
         };

@@ -727,3 +727,63 @@ fn a_node_that_was_away_has_the_newest_secret_before_anything_is_started() {
     cluster.run(2000);
     assert_eq!(cluster.log.iter().find(|line| line.contains("keeps")), None);
 }
+
+/// The first value is set through a node whose clock is ahead, the next one through another while a
+/// third is away.
+#[test]
+fn the_last_change_of_a_secret_counts_whatever_the_clocks_say() {
+    let mut cluster = Cluster::new(|_, _| plan(vec![]));
+    cluster.view(&[1, 2, 3]);
+    cluster.run(100);
+    cluster.load(
+        1,
+        "<primitive id='r' class='ocf' provider='pacemaker' type='Dummy'><instance_attributes \
+         id='i'><nvpair id='n' name='password' value='lrm://'/></instance_attributes></primitive>",
+    );
+    cluster.run(200);
+    let hour_ahead = 1_700_000_000_000 + 3_600_000;
+    cluster.input(NodeId(1), Input::Clock { wall_ms: hour_ahead });
+    cluster.set_secret_to("root", "before");
+    cluster.run(300);
+    cluster.crash(3);
+    cluster.view(&[1, 2]);
+    cluster.run(400);
+    cluster.input(NodeId(1), Input::Clock { wall_ms: 1_700_000_000_000 });
+    cluster.set_secret_to("root", "open sesame");
+    cluster.run(500);
+    cluster.boot(3);
+    cluster.view(&[1, 2, 3]);
+    cluster.run(1000);
+    let place = Place::new("r", "password").expect("plain names");
+    let value = Some(Secret::new("open sesame").expect("a line"));
+    for n in 1..=3 {
+        assert_eq!(cluster.kept[&NodeId(n)][&place].1.value, value, "node {n}");
+    }
+    // Also on members whose daemons have been restarted since: they are told.
+    (2..=3).for_each(|n| cluster.crash(n));
+    cluster.view(&[1]);
+    cluster.run(1200);
+    (2..=3).for_each(|n| cluster.boot(n));
+    cluster.view(&[1, 2, 3]);
+    cluster.run(1500);
+    cluster.set_secret_to("root", "third");
+    cluster.run(1600);
+    let times: Vec<u64> = (1..=3).map(|n| cluster.kept[&NodeId(n)][&place].0).collect();
+    assert!(times.iter().all(|at| *at > hour_ahead && *at == times[0]), "{times:?}");
+}
+
+/// They wait for the ring, which may hand back nothing for a while.
+#[test]
+fn answers_that_wait_for_the_ring_are_bounded() {
+    let mut cluster = started();
+    let who = || cib_store::Who { user: "root".into(), client: "t".into(), ..Default::default() };
+    cluster.replies.clear();
+    for id in 0..20_000 {
+        let request = Request::ClearAttributes { node: "n1".into(), prefix: "x".into() };
+        cluster.input(NodeId(3), Input::Client { id, who: who(), request });
+    }
+    let refused = cluster.replies.len();
+    assert!(refused > 0 && refused < 20_000, "{refused}");
+    assert!(matches!(&cluster.replies[0].1,
+        Response::Failed { code: crm_api::exit::BUSY, reason } if reason.contains("again")));
+}
