@@ -110,3 +110,17 @@ fn operation_keys_are_taken_apart_from_their_end() {
     assert_eq!(parse_op_key("r_pre_notify_start_0"), Some(("r", "pre_notify_start", 0)));
     assert_eq!(parse_op_key("monitor"), None);
 }
+
+#[test]
+fn a_cib_of_an_older_schema_is_read_in_the_words_of_the_latest() {
+    let xml = r#"<cib validate-with="pacemaker-2.10" admin_epoch="0" epoch="1" num_updates="0">
+        <configuration><crm_config><cluster_property_set id="o">
+        <nvpair id="o-m" name="is-managed-default" value="false"/></cluster_property_set>
+        </crm_config><nodes/><resources/><constraints/></configuration><status/></cib>"#;
+    let doc = std::sync::Arc::new(cib_xml::Doc::parse(xml).expect("it is XML"));
+    let model = cib_model::Model::from_doc(&doc, cib_model::Time::from_epoch(0));
+    let pairs = model.rsc_defaults.0.iter().flat_map(|block| &block.pairs);
+    let managed = pairs.filter(|pair| &*pair.name == "is-managed").map(|pair| &*pair.value);
+    assert_eq!(managed.collect::<Vec<_>>(), ["false"]);
+    assert_eq!(doc.root().attr("validate-with"), Some("pacemaker-2.10"), "it stays as it is");
+}
