@@ -35,6 +35,8 @@ pub(crate) struct Daemon {
     pub(crate) outbox: VecDeque<(Vec<u8>, Guarantee)>,
     /// The view and version at which its CIB was compared with the others' last.
     pub(crate) compared: Option<(u64, Version)>,
+    /// What it has heard first since it asked for its last plan.
+    pub(crate) missed: Option<String>,
 }
 
 /// One simulated host.
@@ -119,6 +121,7 @@ impl Host {
             life: incarnation.0,
             outbox: VecDeque::new(),
             compared: None,
+            missed: None,
         });
         self.running.clear();
     }

@@ -24,6 +24,13 @@ mod host;
 mod world;
 
 pub use world::{
-    Report, Scenario, Told, all_stops_fail, fence_that_does_nothing, one_stop_fails_everywhere,
-    play, refused_everywhere, run, short_outages, slow_start,
+    Report, Scenario, Told, all_stops_fail, cut_off_migration, fence_that_does_nothing,
+    one_stop_fails_everywhere, play, refused_everywhere, run, short_outages, slow_start,
 };
+
+/// A run in which what happens is laid down.
+pub type Script = fn(&Scenario) -> Report;
+
+/// Those that find what random runs find seldom, by name.
+pub const SCRIPTS: [(&str, Script); 2] =
+    [("cut-off-migration", cut_off_migration), ("short-outages", short_outages)];

@@ -1,5 +1,5 @@
 //! Runs seeds of the simulator: `tests-sim [--nodes N,…] [--seeds COUNT] [--from SEED]
-//! [--chaos SECONDS] [--trace]`. Without `--from` the seeds are fresh; they are printed, and a
+//! [--chaos SECONDS] [--script NAME] [--trace]`. Without `--from` the seeds are fresh; they are printed, and a
 //! failing one with the command that replays it.
 //!
 //! `--mutant NAME` breaks a promise on purpose and runs until a checker finds it, for 300 runs at
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use membership_base::mutant::{self, Mutant};
-use tests_sim::{Report, Scenario, run};
+use tests_sim::{Report, SCRIPTS, Scenario, Script, run};
 
 /// Within so many runs a broken promise has to be found.
 const MUTANT_RUNS: u64 = 300;
@@ -30,6 +30,7 @@ struct Options {
     chaos_ms: u64,
     trace: bool,
     mutants: Vec<Mutant>,
+    script: Option<Script>,
 }
 
 fn options() -> Result<Options, String> {
@@ -41,6 +42,7 @@ fn options() -> Result<Options, String> {
         chaos_ms: 40_000,
         trace: false,
         mutants: Vec::new(),
+        script: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -68,6 +70,11 @@ fn options() -> Result<Options, String> {
             "--seeds" => out.seeds = number(&value)?,
             "--from" => out.from = number(&value)?,
             "--chaos" => out.chaos_ms = number(&value)? * 1000,
+            "--script" => {
+                let found = SCRIPTS.iter().find(|(name, _)| *name == value);
+                let (_, script) = found.ok_or_else(|| format!("unknown script: {value}"))?;
+                out.script = Some(*script);
+            }
             "--mutant" => out.mutants.push(named(&value)?),
             _ => return Err(format!("unknown option: {arg}")),
         }
@@ -104,21 +111,21 @@ fn contained(run: impl FnOnce() -> Report + UnwindSafe) -> Report {
 }
 
 /// A run with a promise broken, or none.
-fn run_with(mutant: Option<Mutant>, scenario: &Scenario) -> Report {
+fn run_with(mutant: Option<Mutant>, job: &Job) -> Report {
     #[cfg(feature = "mutants")]
     mutant::set(mutant);
     let _ = mutant;
-    contained(|| run(scenario))
+    contained(|| job.script.unwrap_or(run)(&job.scenario))
 }
 
-/// Runs these scenarios on all processors until `done` says so of a report.
-fn on_all_processors(jobs: &[Scenario], each: impl Fn(usize, &Scenario) -> bool + Sync) {
+/// Does these runs on all processors until `done` says so of a report.
+fn on_all_processors(jobs: &[Job], each: impl Fn(usize, &Job) -> bool + Sync) {
     let (next, stop) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         while stop.load(Ordering::Relaxed) == 0 {
             let ix = next.fetch_add(1, Ordering::Relaxed) as usize;
-            let Some(scenario) = jobs.get(ix) else { break };
-            if each(ix, scenario) {
+            let Some(job) = jobs.get(ix) else { break };
+            if each(ix, job) {
                 stop.store(1, Ordering::Relaxed);
             }
         }
@@ -133,12 +140,34 @@ fn on_all_processors(jobs: &[Scenario], each: impl Fn(usize, &Scenario) -> bool 
     });
 }
 
-fn scenarios(options: &Options, seeds: u64) -> Vec<Scenario> {
-    let &Options { from, chaos_ms, trace, .. } = options;
-    let of_seed = |seed| {
-        options.nodes.iter().map(move |nodes| Scenario { nodes: *nodes, seed, chaos_ms, trace })
-    };
-    (from..from + seeds).flat_map(of_seed).collect()
+/// A run of a seed.
+struct Job {
+    scenario: Scenario,
+    script: Option<Script>,
+}
+
+/// What a broken promise is looked for with: random runs, and for each seed one that lays down what
+/// happens.
+fn hunts(options: &Options) -> Vec<Job> {
+    let each = MUTANT_RUNS.div_ceil(options.nodes.len() as u64 + 1);
+    let mut jobs = Vec::new();
+    for seed in options.from..options.from + each {
+        let &Options { chaos_ms, trace, .. } = options;
+        let of = |nodes| Scenario { nodes, seed, chaos_ms, trace };
+        jobs.extend(options.nodes.iter().map(|nodes| Job { scenario: of(*nodes), script: None }));
+        let (_, script) = SCRIPTS[(seed % SCRIPTS.len() as u64) as usize];
+        jobs.push(Job { scenario: of(5), script: Some(script) });
+    }
+    jobs
+}
+
+fn scenarios(options: &Options) -> Vec<Job> {
+    let &Options { from, seeds, chaos_ms, trace, script, .. } = options;
+    let of = |seed, nodes| Scenario { nodes, seed, chaos_ms, trace };
+    let nodes = options.nodes.iter();
+    let of_size = |nodes: &u32| (from..from + seeds).map(|seed| of(seed, *nodes)).collect();
+    let all = nodes.flat_map::<Vec<Scenario>, _>(of_size);
+    all.map(|scenario| Job { scenario, script }).collect()
 }
 
 fn main() -> ExitCode {
@@ -156,20 +185,20 @@ fn main() -> ExitCode {
 
 /// Runs all seeds; whether none of them has failed.
 fn seeds(options: &Options) -> bool {
-    let jobs = scenarios(options, options.seeds);
+    let jobs = scenarios(options);
     let last = options.from + options.seeds.saturating_sub(1);
     println!("seeds {} to {last}, nodes {:?}", options.from, options.nodes);
     let (ran, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     let totals: [AtomicU64; 5] = Default::default();
-    on_all_processors(&jobs, |_, scenario| {
-        let report = run_with(None, scenario);
+    on_all_processors(&jobs, |_, job| {
+        let report = run_with(None, job);
         ran.fetch_add(1, Ordering::Relaxed);
         for (total, count) in totals.iter().zip(report.counts) {
             total.fetch_add(count, Ordering::Relaxed);
         }
         if let Some(violation) = report.violation {
             failed.fetch_add(1, Ordering::Relaxed);
-            let Scenario { nodes, seed, chaos_ms, .. } = scenario;
+            let Scenario { nodes, seed, chaos_ms, .. } = job.scenario;
             println!(
                 "seed {seed} on {nodes} nodes: {violation}\n  replay: cargo run --release -p \
                  tests-sim -- --nodes {nodes} --from {seed} --seeds 1 --chaos {} --trace",
@@ -191,15 +220,14 @@ fn seeds(options: &Options) -> bool {
 
 /// Breaks each promise in turn; whether a checker has found all of them.
 fn mutants(options: &Options) -> bool {
-    let seeds = MUTANT_RUNS.div_ceil((options.nodes.len() as u64).max(1));
-    let jobs = scenarios(options, seeds);
+    let jobs = if options.script.is_some() { scenarios(options) } else { hunts(options) };
     println!("seeds from {}, nodes {:?}", options.from, options.nodes);
     let mut survived = 0;
     for mutant in &options.mutants {
         let name = mutant.name();
         match hunt(*mutant, &jobs) {
             Some(Found { ix, violation }) => {
-                let Scenario { nodes, seed, .. } = &jobs[ix];
+                let Scenario { nodes, seed, .. } = &jobs[ix].scenario;
                 let run = ix + 1;
                 println!("{name:28} run {run:3}, seed {seed} on {nodes} nodes: {violation}");
             }
@@ -220,11 +248,11 @@ struct Found {
 }
 
 /// The first run that finds a broken promise. A run that fails without it as well says nothing.
-fn hunt(mutant: Mutant, jobs: &[Scenario]) -> Option<Found> {
+fn hunt(mutant: Mutant, jobs: &[Job]) -> Option<Found> {
     let first: Mutex<Option<Found>> = Mutex::new(None);
-    on_all_processors(jobs, |ix, scenario| {
-        let Some(violation) = run_with(Some(mutant), scenario).violation else { return false };
-        if run_with(None, scenario).violation.is_some() {
+    on_all_processors(jobs, |ix, job| {
+        let Some(violation) = run_with(Some(mutant), job).violation else { return false };
+        if run_with(None, job).violation.is_some() {
             return false;
         }
         let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

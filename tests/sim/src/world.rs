@@ -2,6 +2,7 @@
 
 mod agents;
 mod faults;
+mod fencing;
 mod luck;
 mod resources;
 mod script;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use cib_model::Time;
 use cib_store::{Operation, Target, Version, Who, disk};
-use crm_api::{Request, Response};
+use crm_api::{EventKind, Request, Response};
 use crm_graph::Transition;
 use crm_node::{Effect, Input};
 use crm_scheduler::PlanFlags;
@@ -29,8 +30,8 @@ use crate::host::Host;
 pub(crate) use agents::Run;
 use resources::PROMOTED;
 pub use script::{
-    all_stops_fail, fence_that_does_nothing, one_stop_fails_everywhere, refused_everywhere,
-    short_outages, slow_start,
+    all_stops_fail, cut_off_migration, fence_that_does_nothing, one_stop_fails_everywhere,
+    refused_everywhere, short_outages, slow_start,
 };
 pub use story::{Told, play};
 
@@ -60,6 +61,9 @@ pub struct Report {
 
 /// More events than any run needs in which the machines do not chase each other.
 const STEPS_MAX: u64 = 3_000_000;
+
+/// A datagram that is larger carries messages.
+const DATA: usize = 400;
 
 enum What {
     Boot(NodeId),
@@ -174,6 +178,12 @@ struct Faults {
     slow_bmc_ms: u64,
     /// Hosts are up again as soon as they have power.
     fast_boots: bool,
+    /// Migrations have a network of their own, which no partition concerns.
+    migrates_apart: bool,
+    /// With the next migration, its DC and its source are cut off from the others.
+    cuts_off_migrations: bool,
+    /// They are cut off as soon as the DC sends something that large: its source hears of it.
+    cut_off: Option<(NodeId, NodeId)>,
     over: bool,
 }
 
@@ -205,8 +215,6 @@ struct World {
     durations: BTreeMap<(String, String), Duration>,
     /// What agents answer without doing anything where that is laid down, by resource and action.
     answers: BTreeMap<(String, String), i32>,
-    /// Marks of writes that wait for their answer, by client id.
-    asked: BTreeMap<u64, String>,
     teller: story::Teller,
 }
 
@@ -261,10 +269,10 @@ impl World {
             steps: 0,
             queue: BinaryHeap::new(),
             hosts: names.keys().map(|id| (*id, Host::new(*id))).collect(),
+            checker: Checker::new(rules(&names, scenario.seed)),
             rules: rules(&names, scenario.seed),
             names,
             faults: Faults::default(),
-            checker: Checker::default(),
             digest: DefaultHasher::new(),
             counts: [0; 5],
             writes: 0,
@@ -275,7 +283,6 @@ impl World {
             delivering: false,
             durations: BTreeMap::new(),
             answers: BTreeMap::new(),
-            asked: BTreeMap::new(),
             teller: story::Teller::default(),
             scenario,
         }
@@ -332,7 +339,8 @@ impl World {
             }
             What::Planned { host, life, plan, transition } => {
                 if self.alive(host, life) {
-                    self.input(host, Input::Planned { plan, result: Ok(*transition), input: None });
+                    let input = Some(format!("plan-{plan}"));
+                    self.input(host, Input::Planned { plan, result: Ok(*transition), input });
                 }
             }
             What::AgentDone { host, life, run, fails } => self.agent_done(host, life, run, fails),
@@ -539,6 +547,14 @@ impl World {
 
     fn transmit(&mut self, from: NodeId, to: NodeId, bytes: Arc<Vec<u8>>) {
         self.counts[0] += 1;
+        if let Some((dc, source)) = self.faults.cut_off
+            && from == dc
+            && bytes.len() > DATA
+        {
+            self.faults.cut_off = None;
+            self.faults.side = [dc, source].into();
+            self.trace(|| format!("{dc} and {source} are cut off"));
+        }
         let cut = self.faults.side.contains(&from) != self.faults.side.contains(&to);
         let attack = self.rng.chance(self.faults.attack_per_mille);
         if attack {
@@ -602,6 +618,9 @@ impl World {
                 self.after(20 + slow, 400 + slow, switched);
             }
             Effect::Schedule { plan, cib, now_s } => {
+                if let Some(daemon) = &mut self.host(id).daemon {
+                    daemon.missed = None;
+                }
                 let now_s = i64::try_from(now_s).unwrap_or(0);
                 let now = Time::from_epoch(now_s);
                 let flags = || PlanFlags { under_way: true, ..PlanFlags::default() };
@@ -621,6 +640,9 @@ impl World {
                         .collect();
                     format!("{id} plan {plan}: {}", words.join(" "))
                 });
+                if self.faults.cuts_off_migrations {
+                    self.cut_off_migration(id, &transition);
+                }
                 // Most plans are made quickly; some cluster is too large for that.
                 let high_ms =
                     if self.rng.chance(self.faults.slow_plans_per_mille) { 500 } else { 5 };
@@ -629,12 +651,13 @@ impl World {
             }
             Effect::Reply { id: client, response } => {
                 self.answered(client, &response);
-                if let Some(mark) = self.asked.remove(&client)
-                    && matches!(response, Response::Cib(_))
+                // 0 stands for whoever does not wait.
+                let done = matches!(response, Response::Cib(_));
+                if client != 0
+                    && let Some(mark) = self.checker.answered(id, client, done)
                 {
                     self.counts[3] += 1;
                     self.trace(|| format!("{id} acknowledges {mark}"));
-                    self.checker.acknowledged(&mark);
                 }
             }
             Effect::KeepSecret { asked, .. } => {
@@ -645,10 +668,14 @@ impl World {
             Effect::LookAtSecrets { view, .. } => {
                 self.input(id, Input::SecretsFound { view, secrets: Vec::new() });
             }
-            Effect::KeepInput
-            | Effect::ReadSecrets { .. }
-            | Effect::Event(_)
-            | Effect::History { .. } => {}
+            // Said as a plan is about to be carried out.
+            Effect::KeepInput => {
+                let Some(daemon) = &self.host(id).daemon else { return };
+                let missed = daemon.missed.clone();
+                self.checker.carries_out(id, missed.as_deref());
+            }
+            Effect::Event(event) => self.misses(id, &event),
+            Effect::ReadSecrets { .. } | Effect::History { .. } => {}
             Effect::Log(level, text) => {
                 self.heard(id, &text);
                 self.trace(|| format!("{id} {level:?}: {text}"));
@@ -674,63 +701,20 @@ impl World {
         }
     }
 
-    /// A fence agent has cut the power, if the BMC answers, and has yet to see that it is off, to
-    /// switch it on again and to say so: what else happens meanwhile, the target's next life
-    /// included, happens before anybody knows.
-    fn power_switched(
-        &mut self,
-        id: NodeId,
-        life: u64,
-        run: crm_fencer::RunId,
-        action: String,
-        target: NodeId,
-    ) {
-        if !self.alive(id, life) {
-            return;
-        }
-        if self.faults.dead_bmcs.contains(&target) || target == NodeId(0) {
-            let result = Err("the BMC does not answer".to_owned());
-            self.tell_fenced(target, None);
-            self.input(id, Input::FenceAgentFinished { run, result });
-            return;
-        }
-        if matches!(action.as_str(), "off" | "reboot") {
-            self.counts[2] += 1;
-            if self.faults.agents_fail_per_mille == 0 {
-                self.checker.power_cut(target);
+    /// What a plan that is being made does not know.
+    fn misses(&mut self, id: NodeId, event: &EventKind) {
+        let what = match event {
+            EventKind::Operation { node, resource, action, interval_ms: 0, .. }
+                if action != "notify" =>
+            {
+                format!("{action} of {resource} on {node} has ended")
             }
-            if self.faults.lying_bmcs.contains(&target) {
-                self.trace(|| format!("the device of {target} does nothing"));
-                self.checker.fence_claimed(target);
-            } else {
-                self.cut_power(target);
-            }
+            EventKind::Membership { members, .. } => format!("the members are {members:?}"),
+            _ => return,
+        };
+        if let Some(daemon) = &mut self.host(id).daemon {
+            daemon.missed.get_or_insert(what);
         }
-        let slow = self.faults.slow_bmc_ms;
-        self.after(10 + slow, 300 + slow, What::FenceDone { host: id, life, run, action, target });
-    }
-
-    fn fence_done(
-        &mut self,
-        id: NodeId,
-        life: u64,
-        run: crm_fencer::RunId,
-        action: &str,
-        target: NodeId,
-    ) {
-        // An agent that is lost with its host has not switched the power on again.
-        if !self.alive(id, life) {
-            return;
-        }
-        self.tell_fenced(target, Some(action));
-        if matches!(action, "off" | "reboot") {
-            self.checker.fenced(target);
-            if action == "reboot" {
-                let (low, high) = if self.faults.fast_boots { (50, 300) } else { (500, 3000) };
-                self.after(low, high, What::Boot(target));
-            }
-        }
-        self.input(id, Input::FenceAgentFinished { run, result: Ok(String::new()) });
     }
 
     /// A client's change, or an operator's cleaning up once the faults are over.
@@ -742,6 +726,7 @@ impl World {
             self.writes += 1;
             let id = self.writes;
             let who = operator();
+            let mut mark = None;
             let request = if self.faults.over && id.is_multiple_of(2) {
                 Request::ForgetResource { node: None, resource: None }
             } else if self.faults.over {
@@ -752,15 +737,16 @@ impl World {
             } else if self.loaded && self.rng.chance(100) {
                 self.count_something()
             } else if self.loaded {
-                let mark = format!("mark-{id}");
-                self.asked.insert(id, mark.clone());
-                self.trace(|| format!("{at} is asked for {mark}"));
-                option(&mark, "1")
+                let name = format!("mark-{id}");
+                self.trace(|| format!("{at} is asked for {name}"));
+                mark = Some(name.clone());
+                option(&name, "1")
             } else {
                 self.loaded = true;
                 resources::load(self.cast, &self.names)
             };
             if self.paused(at).is_none() {
+                self.checker.asked(id, at, self.now, mark);
                 self.input(at, Input::Client { id, who, request });
             }
         }
@@ -824,6 +810,7 @@ impl World {
         });
         let left = self.left.take().unwrap_or_default();
         self.checker.require(rested, || format!("it never comes to rest, left to do: {left}"));
+        self.checker.due(self.now);
         for host in self.hosts.values() {
             if let Some(daemon) = &host.daemon {
                 self.checker.complete(host.id, daemon.node.cib().root());

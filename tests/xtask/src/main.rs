@@ -170,6 +170,10 @@ fn test(everything: bool) -> anyhow::Result<()> {
     total.add(counted("unit and golden tests", &mut unit)?);
     let simulator = target().join("tests-sim");
     total.add(counted("simulator", Command::new(simulator).args(["--seeds", SEEDS]))?);
+    // The same seeds each time: that a checker finds nothing any more comes of what was changed.
+    let mut mutants = cargo(&["run", "--profile", PROFILE, "--locked", "-p", "tests-sim"]);
+    mutants.args(["--features", "mutants", "--", "--mutants", "--from", "1"]);
+    total.add(counted("broken promises that the simulator has to find", &mut mutants)?);
     for suite in suites {
         total.add(suite.check(&root(), &target())?);
     }

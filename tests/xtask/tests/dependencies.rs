@@ -47,8 +47,7 @@ const DATA: [&str; 14] = [
 
 const DRIVERS: [&str; 2] = ["crm-daemon", "membership-transport"];
 
-/// Normal dependencies of each crate of the workspace.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -56,9 +55,13 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .output()
         .expect("cargo can be run");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-    let packages = metadata["packages"].as_array().expect("there are packages");
+    metadata["packages"].as_array().expect("there are packages").clone()
+}
+
+/// Normal dependencies of each crate of the workspace.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let text = |v: &Value| v.as_str().expect("a name").to_owned();
-    packages
+    packages()
         .iter()
         .map(|p| {
             let normal = p["dependencies"].as_array().expect("a list");
@@ -125,6 +128,26 @@ fn the_simulator_links_no_driver() {
     check("rule 7", |name, used| {
         name != "tests-sim" || !(DRIVERS.contains(&used) || used == "tokio")
     });
+}
+
+#[test]
+fn only_the_simulator_can_break_promises_and_only_when_it_is_told_to() {
+    let mut can = BTreeSet::new();
+    for package in packages() {
+        let name = package["name"].as_str().expect("a name").to_owned();
+        let features = package["features"].as_object().expect("a table");
+        for (feature, enables) in features {
+            let breaks = feature == "mutants" || enables.to_string().contains("mutants");
+            assert!(!breaks || feature == "mutants", "{name}: {feature} turns `mutants` on");
+            can.extend(breaks.then(|| name.clone()));
+        }
+        for used in package["dependencies"].as_array().expect("a list") {
+            let on = used["features"].to_string().contains("mutants");
+            assert!(!on, "{name} turns `mutants` on for {}", used["name"]);
+        }
+    }
+    let expected = ["membership-base", "tests-sim"].map(str::to_owned);
+    assert_eq!(can, BTreeSet::from(expected));
 }
 
 /// Crates that call the operating system where no safe interface has what they need.

@@ -330,8 +330,10 @@ impl World {
         Some((*id, self.hosts[id].outages))
     }
 
+    /// Whether what is migrated does not come through.
     fn is_cut(&self, one: NodeId, other: NodeId) -> bool {
-        self.faults.side.contains(&one) != self.faults.side.contains(&other)
+        let cut = self.faults.side.contains(&one) != self.faults.side.contains(&other);
+        cut && !self.faults.migrates_apart
     }
 
     /// A change of what is wanted, as an operator makes it at any time.

@@ -1,5 +1,6 @@
 //! What goes wrong, and how it ends.
 
+use crm_graph::Transition;
 use crm_node::Input;
 use membership_base::{Instant, NodeId};
 
@@ -25,6 +26,7 @@ impl World {
     pub(super) fn kill_daemon(&mut self, id: NodeId) {
         self.trace(|| format!("{id} loses its daemon"));
         self.tell(|w| format!("the daemon on {} ends", w.names[&id]));
+        self.checker.daemon_lost(id);
         let host = self.host(id);
         host.daemon = None;
         host.running.clear();
@@ -140,10 +142,23 @@ impl World {
         }
     }
 
+    /// Cuts off a DC and the source of a migration as soon as it asks for that.
+    pub(super) fn cut_off_migration(&mut self, dc: NodeId, plan: &Transition) {
+        let mut actions = plan.synapses.iter().map(|synapse| &synapse.action);
+        let migrates = actions.find(|action| &*action.operation == "migrate_to");
+        let named = |name: &str| self.names.iter().find(|(_, n)| *n == name).map(|(id, _)| *id);
+        let source = migrates.and_then(|action| action.on_node.as_deref()).and_then(named);
+        if let Some(source) = source.filter(|source| *source != dc) {
+            self.faults.cuts_off_migrations = false;
+            self.faults.cut_off = Some((dc, source));
+        }
+    }
+
     /// The faults are over, and an operator cleans up.
     pub(super) fn heal(&mut self) {
         self.trace(|| "all faults are over".to_owned());
         self.faults = Faults { over: true, ..Faults::default() };
+        self.checker.healed(self.now);
         for id in self.names.keys().copied().collect::<Vec<_>>() {
             self.after(0, 1000, What::Boot(id));
         }

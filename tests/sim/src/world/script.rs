@@ -4,10 +4,16 @@ use crm_api::Request;
 use crm_node::Input;
 use membership_base::{Instant, NodeId};
 
-use super::{Report, Reverse, Scenario, What, World, ms, operator, option};
+use super::{Report, Reverse, Scenario, What, World, ms, operator, option, resources};
 
 /// How long the start takes that must not hold up anything.
 const SLOW_MS: u64 = 60_000;
+
+/// How often a node loses its power for a moment.
+const OUTAGES: u32 = 3;
+
+/// Which wish of an operator is about `db`.
+const DB: usize = 2;
 
 /// While `web` takes a minute to start, `vip` dies, and then the node that `vip` is on: each time
 /// it is back long before `web` is. All the while clients change the configuration.
@@ -46,7 +52,7 @@ pub fn short_outages(scenario: &Scenario) -> Report {
     let mut world = World::started(scenario);
     world.faults.slow_bmc_ms = 1000;
     world.faults.fast_boots = true;
-    for nth in 0..3 {
+    for nth in 0..OUTAGES {
         let id = NodeId(1 + nth % scenario.nodes);
         world.checker.fault();
         world.cut_power(id);
@@ -56,6 +62,49 @@ pub fn short_outages(scenario: &Scenario) -> Report {
         let (well, places) = (world.is_well(), world.places());
         world.checker.require(well, || format!("after outage {nth}: {}", places.join(", ")));
     }
+    // Each may cost the life that its fence hits, and hardly ever one more.
+    let fences = world.counts[2];
+    world
+        .checker
+        .require(fences <= OUTAGES.into(), || format!("{fences} fences for {OUTAGES} outages"));
+    world.report()
+}
+
+/// The DC has `db` migrated, and is cut off together with its source just then, on a network that
+/// migrations do not need: the others, who are the majority, may not have heard of it. They fence
+/// both, and start `db` on yet another node.
+pub fn cut_off_migration(scenario: &Scenario) -> Report {
+    let mut world = World::started(scenario);
+    world.faults.migrates_apart = true;
+    world.faults.slow_bmc_ms = 2000;
+    let dc = world.hosts[&NodeId(1)].daemon.as_ref().and_then(|daemon| {
+        let id = daemon.node.cib().root().attr("dc-uuid")?.parse().ok()?;
+        Some(NodeId(id))
+    });
+    let others = |world: &World, busy: &[NodeId]| -> Vec<NodeId> {
+        world.names.keys().copied().filter(|id| !busy.contains(id)).collect()
+    };
+    let dc = dc.unwrap_or_default();
+    // The DC is not the source.
+    if world.home("db") == dc {
+        let to = others(&world, &[dc]).first().copied().unwrap_or_default();
+        world.ask_for(dc, resources::move_to(world.cast, DB, to.0.into()).1);
+        world.until(12_000);
+    }
+    let home = world.home("db");
+    let free = others(&world, &[dc, home]);
+    let [target, other, ..] = free[..] else { return world.report() };
+    world.faults.cuts_off_migrations = true;
+    world.ask_for(dc, resources::move_to(world.cast, DB, target.0.into()).1);
+    // The others are together, and the fences have not ended, when they are told where it belongs.
+    let now_ms = world.now.as_millis();
+    world.until(now_ms + 1000);
+    world.ask_for(target, resources::move_to(world.cast, DB, other.0.into()).1);
+    world.until(25_000);
+    world.faults.side.clear();
+    world.until(45_000);
+    let (well, places) = (world.is_well(), world.places());
+    world.checker.require(well, || format!("after the partition: {}", places.join(", ")));
     world.report()
 }
 
@@ -143,6 +192,11 @@ pub fn fence_that_does_nothing(scenario: &Scenario, reaction: &str) -> Report {
 }
 
 impl World {
+    /// An operator who does not wait for the answer.
+    fn ask_for(&mut self, at: NodeId, request: Request) {
+        self.input(at, Input::Client { id: 0, who: operator(), request });
+    }
+
     fn boot_all(&mut self) {
         for id in self.names.keys().copied().collect::<Vec<_>>() {
             self.after(0, 500, What::Boot(id));
