@@ -774,6 +774,13 @@ impl World {
         if self.hosts.values().any(|host| !host.running.is_empty()) {
             return Some("agents are running".to_owned());
         }
+        let agrees = |host: &&Host| {
+            let node = host.daemon.as_ref().map(|daemon| &daemon.node);
+            node.is_none_or(|node| node.is_synced() && node.attributes().agreed().is_some())
+        };
+        if let Some(host) = self.hosts.values().find(|host| !agrees(host)) {
+            return Some(format!("node {} has not compared what it has", host.id));
+        }
         let host = self.hosts.values().find(|host| host.daemon.is_some())?;
         let node = host.daemon.as_ref()?;
         let now_s = (host.clock + self.now.since(Instant(0))).as_secs();
