@@ -162,6 +162,8 @@ impl Ord for Event {
 struct Faults {
     /// Hosts on one side of a partition; empty for none.
     side: BTreeSet<NodeId>,
+    /// Who is not heard by whom.
+    one_way: BTreeSet<(NodeId, NodeId)>,
     /// Nothing reaches this host, though it is heard.
     deaf: Option<NodeId>,
     /// Somebody on the path sends datagrams again, late, and to others.
@@ -563,6 +565,7 @@ impl World {
             self.after(0, 3000, What::Packet { to, bytes });
         }
         if cut
+            || self.faults.one_way.contains(&(from, to))
             || self.faults.deaf == Some(to)
             || !self.hosts[&to].power
             || self.rng.chance(self.faults.loss_per_mille)

@@ -41,7 +41,7 @@ impl World {
         self.checker.fault();
         let nth = u32::try_from(self.rng.below(self.names.len() as u64)).unwrap_or(0);
         let id = NodeId(1 + nth);
-        match self.rng.below(20) {
+        match self.rng.below(22) {
             0 | 1 => {
                 let picks: Vec<bool> = self.names.iter().map(|_| self.rng.chance(500)).collect();
                 let ids = self.names.keys().zip(picks).filter(|(_, pick)| *pick);
@@ -94,6 +94,8 @@ impl World {
                     self.input(id, Input::Clock { wall_ms });
                 }
             }
+            19 => self.cut_all_power(),
+            20 => self.cut_some_links(),
             18 => self.faults.slow_plans_per_mille = self.rng.below(2) * self.rng.below(1000),
             16 => self.faults.attack_per_mille = self.rng.below(2) * self.rng.below(300),
             _ => self.flap(id),
@@ -111,6 +113,32 @@ impl World {
         };
         self.trace(|| format!("{id} has its clock set to {} s", clock.as_secs()));
         self.host(id).clock = clock;
+    }
+
+    /// The mains fail, and hosts come back one by one.
+    fn cut_all_power(&mut self) {
+        for id in self.names.keys().copied().collect::<Vec<_>>() {
+            self.cut_power(id);
+            self.after(500, 6000, What::Boot(id));
+        }
+    }
+
+    /// Some nodes are not heard by some others, each way for itself; or all that was so is over.
+    fn cut_some_links(&mut self) {
+        if !self.faults.one_way.is_empty() {
+            self.faults.one_way.clear();
+            return;
+        }
+        let ids: Vec<NodeId> = self.names.keys().copied().collect();
+        for from in ids.iter().copied() {
+            for to in ids.iter().copied().filter(|to| *to != from) {
+                if self.rng.chance(150) {
+                    self.faults.one_way.insert((from, to));
+                }
+            }
+        }
+        let cut = self.faults.one_way.clone();
+        self.trace(|| format!("not heard, from and to: {cut:?}"));
     }
 
     /// A daemon ends, and the next one on its host finds that the clock has been set.
