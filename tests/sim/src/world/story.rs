@@ -22,7 +22,8 @@ use membership_base::{Instant, NodeId};
 
 use super::luck::Luck;
 use super::resources::{self, Cast};
-use super::{PROMOTED, Scenario, What, World, ms, operator};
+use super::{PROMOTED, Scenario, What, World, ms, operator, option};
+use crate::check::Checker;
 
 /// When a story begins: the cluster has come up by then.
 const BEGIN_MS: u64 = 12_000;
@@ -90,23 +91,6 @@ fn modify(section: &str, xml: String) -> Request {
     Request::Cib { operation, force: false }
 }
 
-/// A change that can be looked for.
-fn property(mark: &str) -> Request {
-    let xml = format!(
-        "<crm_config><cluster_property_set id=\"marks\"><nvpair id=\"{mark}\" name=\"{mark}\" \
-         value=\"1\"/></cluster_property_set></crm_config>"
-    );
-    modify("crm_config", xml)
-}
-
-fn option(name: &str, value: &str) -> Request {
-    let xml = format!(
-        "<crm_config><cluster_property_set id=\"options\"><nvpair id=\"o-{name}\" name=\"{name}\" \
-         value=\"{value}\"/></cluster_property_set></crm_config>"
-    );
-    modify("crm_config", xml)
-}
-
 /// A resource as the element that it is part of, with an option.
 fn meta(id: &str, name: &str, value: &str) -> Request {
     let element = match id {
@@ -165,17 +149,18 @@ impl World {
         }
         world.rules.expected_votes = world.rules.votes.values().sum();
         world.rules.wait_for_all |= !find("wait-for-all").is_empty();
+        world.checker = Checker::new(world.rules.clone());
         world.calm = true;
         for id in world.names.keys().copied().collect::<Vec<_>>() {
             world.schedule(Instant(0), What::Boot(id));
         }
         world.until(1_500);
-        world.ask(NodeId(1), resources::load(world.cast, &world.names.clone()));
+        world.ask(NodeId(1), resources::load(world.cast, &world.names.clone()), None);
         world.until(2_000);
         for pairs in find("option") {
             let (name, value) = pair(pairs[0]);
             world.teller.unfenced |= (name, value) == ("stonith-enabled", "false");
-            world.ask(NodeId(1), option(name, value));
+            world.ask(NodeId(1), option(name, value), None);
         }
         world.until(BEGIN_MS);
         let well = world.is_well();
@@ -255,11 +240,12 @@ impl World {
         *found.unwrap_or_else(|| panic!("{name} is not a node")).0
     }
 
-    fn ask(&mut self, id: NodeId, request: Request) {
+    fn ask(&mut self, id: NodeId, request: Request, mark: Option<String>) {
         self.teller.answer = None;
         self.writes += 1;
         let client = self.writes;
         self.teller.asked = client;
+        self.checker.asked(client, id, self.now, mark);
         self.input(id, Input::Client { id: client, who: operator(), request });
     }
 
@@ -337,6 +323,7 @@ impl World {
 
     /// What an operator asks a node for.
     fn operator_on(&mut self, id: NodeId, words: &[&str]) {
+        let mut mark = None;
         let request = match *words {
             ["set", text] => {
                 let (name, value) = pair(text);
@@ -372,13 +359,13 @@ impl World {
                 self.checker.fenced(target);
                 Request::ConfirmFenced { target: node.to_owned() }
             }
-            ["write", mark] => {
-                self.asked.insert(self.writes + 1, mark.to_owned());
-                property(mark)
+            ["write", name] => {
+                mark = Some(name.to_owned());
+                option(name, "1")
             }
             _ => panic!("what is the operator to do: {words:?}?"),
         };
-        self.ask(id, request);
+        self.ask(id, request, mark);
     }
 
     fn expect(&mut self, claim: &str) {
