@@ -1,13 +1,17 @@
 //! Location, colocation, order and ticket constraints.
 
 use cib_xml::Node;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::attrs::Str;
 use crate::model::Reader;
 use crate::rule::{Combine, Rule, Submatches};
 use crate::score::parse_score;
 use crate::text::{eq_ci, parse_bool};
+
+/// What a pattern may take once it is compiled, in bytes. A larger one matches nothing, as one that is
+/// not a regular expression.
+const PATTERN_MAX: usize = 1 << 20;
 
 /// A constraint of any kind, in the order of the configuration.
 #[derive(Clone, Debug)]
@@ -285,7 +289,8 @@ fn read_locations(reader: &Reader<'_>, node: Node<'_>, id: &str, into: &mut Vec<
         (Some(rsc), _) => LocationTarget::Resource(rsc.into()),
         (None, Some(pattern)) => {
             let inverted = pattern.starts_with('!');
-            let regex = Regex::new(pattern.strip_prefix('!').unwrap_or(pattern)).ok();
+            let expression = pattern.strip_prefix('!').unwrap_or(pattern);
+            let regex = RegexBuilder::new(expression).size_limit(PATTERN_MAX).build().ok();
             LocationTarget::Pattern { regex, inverted }
         }
         _ => LocationTarget::None,

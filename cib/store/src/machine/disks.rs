@@ -90,8 +90,8 @@ impl Store {
 
     /// Answers requests whose change enough disks have: a majority's by votes, or those of all members
     /// if a smaller partition has quorum by other rules, and nobody else can have it as well. Without
-    /// quorum nothing is acknowledged but what was forced, since the other side may go on without it. Versions can be compared within a term
-    /// only: that of another may stand for another state.
+    /// quorum nothing is acknowledged but what was forced, since the other side may go on without it.
+    /// Versions can be compared within a term only: that of another may stand for another state.
     pub(super) fn acknowledge(&mut self) {
         if !self.is_synced() {
             return;
