@@ -111,7 +111,9 @@ pub fn patch(data: &[u8]) {
         }
         let Some(mut made) = patch::make(&old, &new, patch::Positions::Count) else { return };
         patch::add_digest(&mut made, new.root());
-        let clear = told_apart(&old) && told_apart(&new);
+        // The root with another id is another element, which no change can make of it.
+        let one_root = old.root().attr("id") == new.root().attr("id");
+        let clear = one_root && told_apart(&old) && told_apart(&new);
         match patch::apply(&mut old, &made, false) {
             Ok(()) => {}
             Err(error) => assert!(!clear, "{error}: {}", made.root().to_xml(Style::Compact)),
