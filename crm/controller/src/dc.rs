@@ -529,8 +529,11 @@ impl Controller {
             (Some(Some(id)), Some(execution)) if good => execution.complete(id),
             (Some(Some(id)), Some(execution)) => execution.fail(id, &format!("{what} failed")),
             // Nothing that a plan is made from is another after a notification.
-            (Some(_), _) if operation.action == "notify" => {}
+            _ if operation.action == "notify" => {}
             (Some(_), _) => dc.want(&format!("{what} has ended")),
+            // Nobody has waited for it (a daemon that was restarted looks for what it left running),
+            // so a plan that is being made does not know it.
+            (None, _) if operation.interval_ms == 0 => dc.want(&format!("{what} has ended")),
             (None, _) => {}
         }
         if !good {

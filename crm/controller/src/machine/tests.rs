@@ -395,6 +395,20 @@ fn has_ended(node: &str, operation: Operation) -> Message {
     Message::Result { report: Box::new(report) }
 }
 
+/// Nobody has asked for it: a daemon that was restarted looks for what it left running.
+#[test]
+fn a_plan_from_before_a_result_that_nobody_waits_for_is_made_again() {
+    let mut test = Test::new(1);
+    test.view(&[(1, 1), (2, 2), (3, 3)]);
+    test.plan(&["n3"]);
+    let message = Message::Replan { reason: "the test wants one".into() };
+    test.hear(2, message);
+    let plan = test.controller.plans;
+    test.hear(2, has_ended("n2", operation("start")));
+    test.handle(fencing(plan, &["n3"]));
+    assert!(test.controller.plans > plan, "the plan is carried out");
+}
+
 /// Only its source says where it is, until the target has done its part.
 #[test]
 fn what_was_heard_to_have_ended_is_looked_for_once_its_source_is_gone() {
