@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use membership_base::Instant;
 
-use crate::started::{Started, StartedWith};
+use crate::started::StartedWith;
 use crate::{Effect, Executor, Operation};
 
 /// How often what cannot be stopped is tried.
@@ -48,12 +48,12 @@ impl Executor {
         if !self.lanes.is_empty() {
             return;
         }
-        if round < ROUNDS && !self.started.is_empty() {
+        if round < ROUNDS && self.started.here().next().is_some() {
             self.begin_round(now, round + 1);
             return self.advance(now);
         }
         self.ending.iter_mut().for_each(|ending| ending.round = None);
-        let left = self.started.iter().map(|(resource, _)| resource.to_owned()).collect();
+        let left = self.started.here().map(str::to_owned).collect();
         self.effects.push_back(Effect::AllStopped { left });
     }
 
@@ -67,12 +67,6 @@ impl Executor {
             let call = self.calls;
             self.enqueue(now, operation, call);
         }
-    }
-}
-
-impl Started {
-    fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
     }
 }
 

@@ -56,6 +56,11 @@ impl Started {
         self.0.iter().map(|(resource, entry)| (resource.as_str(), &entry.with))
     }
 
+    /// Those that were started here, and not only may arrive.
+    pub(crate) fn here(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, entry)| !entry.inbound).map(|(resource, _)| resource.as_str())
+    }
+
     /// Makes an operation ready to be run. A start is noted: what is returned has to be kept in a
     /// place that outlives the daemon before the agent is called. What concerns a resource as it was
     /// started gets the parameters of its start.
@@ -138,7 +143,8 @@ impl Started {
             return None;
         }
         match (operation.action.as_str(), outcome.code) {
-            ("stop", code::OK) => {}
+            // What is on its way here can still come after a stop that has found nothing.
+            ("stop", code::OK) if !entry.inbound => {}
             ("monitor", code::NOT_RUNNING) if !entry.inbound => {}
             ("reload-agent", code::OK) => {
                 let with = StartedWith::of(operation);
@@ -332,6 +338,19 @@ mod tests {
         assert_eq!(rig.last_call(), ("migrate_from", Some("1")), "that is what arrives");
         rig.run(op("stop", Some("2")), 0);
         assert_eq!(rig.last_call(), ("stop", Some("1")));
+    }
+
+    #[test]
+    fn what_arrives_after_a_stop_is_stopped_with_the_parameters_of_its_source_as_well() {
+        let mut rig = Rig::new(BTreeMap::new());
+        rig.input(Input::Expect(op("migrate_to", Some("1"))), 0);
+        rig.run(op("stop", Some("1")), 0);
+        rig.run(op("stop", Some("2")), 0);
+        assert_eq!(rig.last_call(), ("stop", Some("1")), "its source was held up");
+        rig.run(op("start", Some("2")), 0);
+        rig.run(op("stop", Some("3")), 0);
+        assert_eq!(rig.last_call(), ("stop", Some("2")));
+        assert!(rig.kept.is_empty());
     }
 
     #[test]
