@@ -9,7 +9,7 @@ use serde_json::Value;
 
 fn systole(words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_systole"));
-    // There is no daemon at this place.
+    // No daemon listens here.
     command.args(words.split(' ')).env("SYSTOLE_RUN_DIR", "/nonexistent").output().unwrap()
 }
 

@@ -15,7 +15,7 @@ fn closed() -> Stdio {
 
 fn systole(words: &str) -> Command {
     let mut command = Command::new(SYSTOLE);
-    // There is no daemon at this place.
+    // No daemon listens here.
     command.args(words.split(' ')).stdin(Stdio::null()).env("SYSTOLE_RUN_DIR", "/nonexistent");
     command
 }

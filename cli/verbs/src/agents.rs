@@ -36,7 +36,7 @@ pub(crate) fn list(spec: Option<&str>, json: bool) -> anyhow::Result<()> {
         None => agents::all(),
         Some(spec) => agents::of(spec).with_context(|| {
             format!(
-                "there is no class '{spec}' of agents; the classes are ocf (also as \
+                "'{spec}' is not a class of agents; the classes are ocf (also as \
                  ocf:PROVIDER), stonith, systemd, lsb and service"
             )
         })?,

@@ -296,9 +296,9 @@ pub struct CibChange {
     pub attributes: bool,
     /// A ticket was granted, revoked or put on standby.
     pub tickets: bool,
-    /// An entry of the operation history was removed by somebody who is no part of the cluster.
+    /// An entry of the operation history was removed by something outside the cluster.
     pub history_removed: bool,
-    /// Somebody who is no part of the cluster has removed or changed more than such entries of what
+    /// Something outside the cluster has removed or changed more than such entries of what
     /// the cluster's parts keep in the CIB themselves: who is there, and what it says of itself.
     pub kept_changed: bool,
 }

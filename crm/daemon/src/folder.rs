@@ -1,7 +1,7 @@
 //! Folders that another user may change: what is written there as root goes where it is meant to.
 //!
-//! The folder is opened once and not followed if it is a link; files are made in it anew and given
-//! away by their descriptor. So a link that somebody puts in the place of a file is replaced, never
+//! The folder is opened once and not followed if it is a link; files are always
+//! created new in it and change owner through their descriptor. So a link that somebody puts in the place of a file is replaced, never
 //! written through.
 
 use std::fs::File;

@@ -148,7 +148,7 @@ fn write(path: &Path, sign_path: &Path, secret: &Secret, at_ms: u64) -> io::Resu
 fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.new"));
-    // Made anew, so that a link in its place is not written through.
+    // Created new, so that a link in its place is not written through.
     remove(&new)?;
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;

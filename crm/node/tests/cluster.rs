@@ -676,8 +676,8 @@ fn a_secret_goes_over_an_encrypted_ring_only_and_from_root_only() {
     assert!(!cluster.log.iter().any(|line| line.contains("keeps")));
 }
 
-#[test]
-fn a_node_that_was_away_has_the_newest_secret_before_anything_is_started() {
+/// Three members, and a resource whose password is kept as a secret.
+fn with_a_secret() -> Cluster {
     let mut cluster = Cluster::new(|_, _| plan(vec![]));
     cluster.view(&[1, 2, 3]);
     cluster.run(100);
@@ -687,6 +687,12 @@ fn a_node_that_was_away_has_the_newest_secret_before_anything_is_started() {
          id='i'><nvpair id='n' name='password' value='lrm://'/></instance_attributes></primitive>",
     );
     cluster.run(200);
+    cluster
+}
+
+#[test]
+fn a_node_that_was_away_has_the_newest_secret_before_anything_is_started() {
+    let mut cluster = with_a_secret();
     cluster.set_secret_to("root", "before");
     cluster.run(300);
     // The one that comes back is the DC then; one that lacks it all is there as well.
@@ -732,15 +738,7 @@ fn a_node_that_was_away_has_the_newest_secret_before_anything_is_started() {
 /// third is away.
 #[test]
 fn the_last_change_of_a_secret_counts_whatever_the_clocks_say() {
-    let mut cluster = Cluster::new(|_, _| plan(vec![]));
-    cluster.view(&[1, 2, 3]);
-    cluster.run(100);
-    cluster.load(
-        1,
-        "<primitive id='r' class='ocf' provider='pacemaker' type='Dummy'><instance_attributes \
-         id='i'><nvpair id='n' name='password' value='lrm://'/></instance_attributes></primitive>",
-    );
-    cluster.run(200);
+    let mut cluster = with_a_secret();
     let hour_ahead = 1_700_000_000_000 + 3_600_000;
     cluster.input(NodeId(1), Input::Clock { wall_ms: hour_ahead });
     cluster.set_secret_to("root", "before");

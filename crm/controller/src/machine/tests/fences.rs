@@ -194,7 +194,7 @@ fn whoever_is_the_dc_next_knows_which_members_were_fenced() {
     };
     let fence = MemberFence { target: "n2".into(), life: Incarnation(2), resource: "db".into() };
     assert_eq!(effects.iter().filter_map(said).collect::<Vec<_>>(), std::slice::from_ref(&fence));
-    // All that a node tells of itself when it joins.
+    // Everything that a joining node reports about itself.
     let effects = test.view(&[(1, 1), (3, 3)]);
     let told = effects.iter().find_map(|effect| match effect {
         Effect::Broadcast(Message::Hello(hello)) => Some(hello.member_fences.clone()),
